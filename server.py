@@ -169,20 +169,16 @@ def accepted_pixels(body: bytes) -> np.ndarray:
     return np.frombuffer(flat, dtype=np.uint8).reshape(1, 28, 28)
 
 
-def constraints(schema: dict) -> dict:
-    """The schema without the keywords that only describe."""
-    words = {key: value for key, value in schema.items() if key not in ("$schema", "title", "description", "examples")}
-    return {key: constraints(value) if isinstance(value, dict) else value for key, value in words.items()}
+def rules(schema: dict) -> dict:
+    """The schema without what only describes."""
+    words = schema.keys() - {"$schema", "title", "description", "examples"}
+    return {word: rules(schema[word]) if isinstance(schema[word], dict) else schema[word] for word in words}
 
 
-ROW = {"type": "array", "minItems": 28, "maxItems": 28, "items": {"type": "integer", "minimum": 0, "maximum": 255}}
-FAST_PATH_KNOWS = {
-    "type": "object",
-    "required": ["pixels"],
-    "properties": {"pixels": ROW | {"items": ROW}},
-    "additionalProperties": False,
-}
-SCHEMA_IS_KNOWN = constraints(SCHEMAS["classify.request"]) == FAST_PATH_KNOWS  # who edits it, gets it obeyed
+PIXEL = {"type": "integer", "minimum": 0, "maximum": 255}
+ROW = {"type": "array", "minItems": 28, "maxItems": 28, "items": PIXEL}
+PICTURE = {"type": "object", "required": ["pixels"], "properties": {"pixels": ROW | {"items": ROW}}}
+FAST_PATH_APPLIES = rules(SCHEMAS["classify.request"]) == PICTURE | {"additionalProperties": False}
 
 
 def undoubted_pixels(body: bytes) -> bytes | None:
@@ -191,7 +187,7 @@ def undoubted_pixels(body: bytes) -> bytes | None:
     Two quotes are one string, so one key: no duplicates and no strings among the pixels. `bytes` takes
     integers from 0 to 255 alone, but booleans too, which is why the text is searched for them.
     """
-    if not SCHEMA_IS_KNOWN or body.count(b'"') != 2 or b"true" in body or b"false" in body:
+    if not FAST_PATH_APPLIES or body.count(b'"') != 2 or b"true" in body or b"false" in body:
         return None
     try:
         document = orjson.loads(body)
@@ -207,35 +203,38 @@ def parse_json(body: bytes):
 
     def only_once(pairs):
         if len(dict(pairs)) < len(pairs):
-            raise ValueError("a key appears twice in one object")
+            raise not_json("a key stands twice in one object")
         return dict(pairs)
 
     def finite(text):
         if not math.isfinite(float(text)):
-            raise ValueError("a number is not finite or too large")
+            raise not_json("a number is not finite, or too large")
         return float(text)
 
     try:
-        return json.loads(body.decode(), object_pairs_hook=only_once, parse_float=finite, parse_constant=finite)
+        text = body.decode()
+        return json.loads(text, object_pairs_hook=only_once, parse_float=finite, parse_constant=finite)
     except UnicodeDecodeError as error:
         raise not_json("not UTF-8", error.start) from None
     except json.JSONDecodeError as error:
-        raise not_json(f"{error.msg.lower()} at line {error.lineno}, column {error.colno}", error.pos) from None
-    except ValueError as error:
-        ours = error.args[0].startswith("a ")  # else Python's own, of an integer with over 4300 digits
-        raise not_json(error.args[0] if ours else "a number has too many digits") from None
+        place = f"at line {error.lineno}, column {error.colno}"
+        raise not_json(f"{error.msg.lower()} {place}", error.pos) from None
+    except ValueError:  # from int(), which reads at most 4300 digits
+        raise not_json("a number has too many digits") from None
 
 
 def not_json(reason: str, *position: int) -> HTTPError:
-    return HTTPError(422, [{"type": "json_invalid", "loc": ["body", *position], "msg": f"not JSON: {reason}"}])
+    problem = {"type": "json_invalid", "loc": ["body", *position], "msg": f"not JSON: {reason}"}
+    return HTTPError(422, [problem])
 
 
 def explain(error) -> dict:
     """A jsonschema ValidationError as one entry of `detail`: {type, loc, msg}, echoing next to nothing."""
     value, rule, loc = error.instance, error.validator_value, ["body", *error.absolute_path]
-    shown = json.dumps(value)
     if isinstance(value, list | dict):
         shown = f"an array of {len(value)}" if isinstance(value, list) else "an object"
+    else:
+        shown = json.dumps(value)
     shown = shown if len(shown) <= 40 else shown[:39] + "…"
     if error.validator == "required":
         loc.append(next(name for name in rule if name not in value))
@@ -250,7 +249,8 @@ def explain(error) -> dict:
         "required": "this field is missing",
         "additionalProperties": "there is no such field",
     }
-    return {"type": error.validator, "loc": loc, "msg": sentences.get(error.validator, f"{shown} is not allowed")}
+    message = sentences.get(error.validator, f"{shown} is not allowed")
+    return {"type": error.validator, "loc": loc, "msg": message}
 
 
 def answer(name: str, body: dict) -> str:
@@ -264,27 +264,26 @@ def answer(name: str, body: dict) -> str:
     return json.dumps(declared, separators=(",", ":"), allow_nan=False)
 
 
-SURE = {"$schema", "title", "description", "type", "required", "properties", "additionalProperties"}
-SURE |= {"minimum", "maximum", "maxItems", "enum"}
-
-
 def surely_valid(value, schema) -> bool:
     """True only where JSON Schema says so too; False means: ask jsonschema."""
-    if not isinstance(schema, dict) or not schema.keys() <= SURE:
+    if not isinstance(schema, dict):
         return False
+    words = schema.keys() - {"$schema", "title", "description", "type"}
     match schema.get("type"):
-        case "object" if type(value) is dict:
+        case "object" if type(value) is dict and words <= {"required", "properties", "additionalProperties"}:
             fields, others = schema.get("properties", {}), schema.get("additionalProperties")
             return all(name in value for name in schema.get("required", ())) and all(
                 surely_valid(item, fields.get(name, others)) for name, item in value.items()
             )
-        case "number" if type(value) is float:
+        case "number" if type(value) is float and words <= {"minimum", "maximum"}:
             return schema.get("minimum", -math.inf) <= value <= schema.get("maximum", math.inf)
-        case "string":
+        case "string" if not words:
             return type(value) is str
-        case "array":
+        case "array" if words <= {"maxItems"}:
             return value == []
-    return type(value) is str and value in schema.get("enum", ())
+        case None if words == {"enum"}:
+            return type(value) is str and value in schema["enum"]
+    return False
 
 
 def openapi() -> dict:
@@ -313,21 +312,31 @@ class RateLimiter:
         self.lock = threading.Lock()
 
     def hit(self, client: str, cost: int = 1) -> tuple[bool, int, int]:
-        """Count a request. Returns whether it is admitted, how many are left, and seconds to the end (>= 1)."""
+        """Count a request: is it admitted, how many are left, and in how many seconds does the window end?"""
         with self.lock:
             now = self.clock()
             used, end = self.windows.get(client, (0, 0.0))
             if end <= now:
-                self.windows.pop(client, None)
                 used, end = 0, now + self.seconds
-                if len(self.windows) >= self.capacity:
-                    for oldest in list(islice(self.windows, max(1, self.capacity // 10))):
-                        del self.windows[oldest]
             admitted = used + cost <= self.count
             if admitted and cost:
+                if used == 0:
+                    self._make_room(client)
                 used += cost
                 self.windows[client] = (used, end)
             return admitted, self.count - used, max(1, math.ceil(end - now))
+
+    def _make_room(self, client: str) -> None:
+        """For a window that opens now: its entry goes to the end of the dict, and the table stays bounded."""
+        self.windows.pop(client, None)
+        if len(self.windows) >= self.capacity:
+            for oldest in list(islice(self.windows, max(1, self.capacity // 10))):
+                del self.windows[oldest]
+
+    def headers(self, left: int, seconds: int) -> list[tuple[str, str]]:
+        """What a client is told of its budget, after draft-ietf-httpapi-ratelimit-headers."""
+        policy = f'"default";q={self.count};w={self.seconds}'
+        return [("RateLimit-Policy", policy), ("RateLimit", f'"default";r={left};t={seconds}')]
 
 
 def client_address(environ, settings: Settings) -> str:
@@ -347,33 +356,28 @@ def plain_address(text: str) -> str:
     return str(getattr(address, "ipv4_mapped", None) or address)
 
 
-def within_budget(limiter: RateLimiter | None, client: str) -> None:
-    """Stage 1. Raises 429 when the client has used up its window; leaves the headers for every answer."""
+def within_budget(limiter: RateLimiter | None, environ) -> None:
+    """Stage 1. Raises 429 when the client has used up its window; every answer shows what is left."""
     if limiter is None:
         return
-    admitted, left, seconds = limiter.hit(client)
-    request.environ["pixelwise.headers"] = budget_headers(limiter, left, seconds)
+    admitted, left, seconds = limiter.hit(environ["pixelwise.client"])
+    environ["pixelwise.headers"] = limiter.headers(left, seconds)
     if not admitted:
         budget = f"{limiter.count} requests in {limiter.seconds} seconds are allowed"
         detail = f"{budget}, and they are used up: try again in {seconds} seconds"
         raise HTTPError(429, detail, retry_after=str(seconds))
 
 
-def budget_headers(limiter: RateLimiter, left: int, seconds: int) -> list[tuple[str, str]]:
-    """What draft-ietf-httpapi-ratelimit-headers tells a client about its budget."""
-    policy = f'"default";q={limiter.count};w={limiter.seconds}'
-    return [("RateLimit-Policy", policy), ("RateLimit", f'"default";r={left};t={seconds}')]
-
-
-def authenticate(sent: str, secret: str) -> None:
-    """Stage 2. Raises 401 unless the key is the right one; the time that it takes gives nothing away."""
-    if not hmac.compare_digest(sent.encode("latin-1"), secret.encode()):
+def authenticate(environ, secret: str) -> None:
+    """Stage 2. Raises 401 unless the key is the right one; how long it takes gives nothing away."""
+    sent = environ.get("HTTP_X_API_KEY", "").encode("latin-1")  # as WSGI decoded it
+    if not hmac.compare_digest(sent, secret.encode()):
         detail = "send the API key of this service in the header X-API-Key"
         raise HTTPError(401, detail, www_authenticate='ApiKey realm="pixelwise"')
 
 
 def json_body(environ) -> bytes:
-    """Stage 3. The body's bytes. Raises 413 over 64 KiB and 415 unless it is announced as JSON."""
+    """Stage 3. The bytes of the body. Raises 413 over 64 KiB, and 415 unless it is announced as JSON."""
     if int(environ.get("CONTENT_LENGTH") or 0) > MAX_BODY:
         raise HTTPError(413, f"the body is over {MAX_BODY} bytes: send one picture of 28 rows of 28 integers")
     if environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() != "application/json":
@@ -384,8 +388,9 @@ def json_body(environ) -> bytes:
 # ---- Routes ---------------------------------------------------------------------------------------------
 
 
-def build_app(settings: Settings, model: Classifier, draining: threading.Event = threading.Event()):
-    """The WSGI application, with a rate limiter of its own; once `draining` is set, /health says 503."""
+def build_app(settings: Settings, model: Classifier, draining: threading.Event | None = None):
+    """The WSGI application, with a rate limiter of its own. Once `draining` is set, /health says 503."""
+    draining = draining or threading.Event()
     app = Bottle()
     app.catchall = False  # with_request_log catches, logs and answers
     app.default_error_handler = error_as_json
@@ -405,10 +410,9 @@ def build_app(settings: Settings, model: Classifier, draining: threading.Event =
 
     @app.route("/classify", ["POST"])
     def classify():
-        environ = request.environ
-        within_budget(limiter, client_address(environ, settings))  # 1: 429
-        authenticate(environ.get("HTTP_X_API_KEY", ""), settings.secret_api_key)  # 2: 401
-        body = json_body(environ)  # 3: 413, 415
+        within_budget(limiter, request.environ)  # 1: 429
+        authenticate(request.environ, settings.secret_api_key)  # 2: 401
+        body = json_body(request.environ)  # 3: 413, 415
         picture = accepted_pixels(body)  # 4: 422
         return answer("classify.response", model.classify_batch(picture)[0])
 
@@ -418,7 +422,7 @@ def build_app(settings: Settings, model: Classifier, draining: threading.Event =
 
 
 def model_version(path: str) -> str:
-    """"v1.1" for …_v1_1.pkl; the whole name where it has no version."""
+    """ "v1.1" for …_v1_1.pkl; the whole name where it has no version."""
     found = re.search(r"_(v\d+(?:_\d+)*)$", Path(path).stem)
     return found[1].replace("_", ".") if found else Path(path).stem
 
@@ -465,10 +469,13 @@ SENTENCES = {  # for what Bottle and waitress refuse on their own
 def error_as_json(error: HTTPError) -> str:
     """Bottle's default_error_handler: the body {"detail": …} for every error, and the reason for the log."""
     detail = SENTENCES.get(error.status_code, error.body)
-    why = detail
-    if error.status_code == 422:  # names and values are the client's: they stay out of the log
-        why = "; ".join(f"{one['type']} at {'/'.join(map(str, one['loc'][:4]))[:40]}" for one in detail[:1])
-    request.environ["pixelwise.why"] = why
+    if error.status_code == 422:  # what the client wrote stays out of the log
+        where = [
+            str(step) for step in detail[0]["loc"] if isinstance(step, int) or step in ("body", "pixels")
+        ]
+        request.environ["pixelwise.why"] = f"{detail[0]['type']} at {'/'.join(where)}"
+    else:
+        request.environ["pixelwise.why"] = detail
     response.content_type = "application/json"
     return json.dumps({"detail": detail})
 
@@ -492,7 +499,7 @@ class JournalFormatter(logging.Formatter):
 
 
 def start_logging() -> None:
-    """Log to stderr: for the journal when systemd reads it (its JOURNAL_STREAM says so), else with the time."""
+    """Log to stderr: with priorities where the journal reads (JOURNAL_STREAM tells), else with the time."""
     status = os.fstat(sys.stderr.fileno())
     journal = os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
     handler = logging.StreamHandler()
@@ -503,40 +510,39 @@ def start_logging() -> None:
 
 
 def with_request_log(app: Bottle, settings: Settings, limiter: RateLimiter | None):
-    """`app` as a WSGI application whose every answer has a request ID that stands in the log as well."""
+    """`app` as a WSGI application: every answer gets a request ID, and a line in the log that names it."""
 
     def application(environ, start_response):
-        began = time.perf_counter()
-        request_id = os.urandom(8).hex()
-        status = "500 Internal Server Error"
+        began, request_id, status = time.perf_counter(), os.urandom(8).hex(), ""
+        client = environ["pixelwise.client"] = client_address(environ, settings)
 
-        def start(line, headers, exc_info=None):
+        def start(line: str, headers: list, exc_info=None):
             nonlocal status
-            status = line
-            headers = [*headers, ("X-Request-ID", request_id), ("X-Content-Type-Options", "nosniff")]
-            if environ["PATH_INFO"] == "/classify" and limiter and "pixelwise.headers" not in environ:
-                _, left, seconds = limiter.hit(client_address(environ, settings), cost=0)
-                environ["pixelwise.headers"] = budget_headers(limiter, left, seconds)
+            status = line[:3]
+            if limiter and environ["PATH_INFO"] == "/classify" and "pixelwise.headers" not in environ:
+                environ["pixelwise.headers"] = limiter.headers(*limiter.hit(client, cost=0)[1:])
+            headers += [("X-Request-ID", request_id), ("X-Content-Type-Options", "nosniff")]
             return start_response(line, headers + environ.get("pixelwise.headers", []), exc_info)
 
-        def refuse(code: int, reason: str):
-            detail = environ["pixelwise.why"] = SENTENCES[code]
+        def refuse(code: int, reason: str) -> list[bytes]:
+            environ["pixelwise.why"] = SENTENCES[code]
             start(f"{code} {reason}", [("Content-Type", "application/json")])
-            return [json.dumps({"detail": detail}).encode()]
+            return [json.dumps({"detail": SENTENCES[code]}).encode()]
 
         try:
             broken = environ.get("pixelwise.broken")
-            answer = refuse(*broken) if broken else app.wsgi(environ, start)
+            body = refuse(*broken) if broken else app.wsgi(environ, start)
         except Exception:
             log.exception("request %s failed", request_id)
-            answer = refuse(500, "Internal Server Error")
-        client, method = client_address(environ, settings), environ["REQUEST_METHOD"]
-        path = environ.get("REQUEST_URI", environ["PATH_INFO"]).partition("?")[0][:200]  # a query may hold a key
-        took = (time.perf_counter() - began) * 1000
-        why = environ.get("pixelwise.why", "")
-        level = logging.INFO if status < "4" else logging.WARNING if status < "5" else logging.ERROR
-        log.log(level, "%s %s %s %s %.1f ms %s %s", client, method, path, status[:3], took, request_id, why)
-        return answer
+            body = refuse(500, "Internal Server Error")
+        path = environ["REQUEST_URI"].partition("?")[0][
+            :200
+        ]  # without the query: somebody may put a key there
+        took, why = (time.perf_counter() - began) * 1000, environ.get("pixelwise.why", "")
+        level = logging.INFO if status < "400" else logging.WARNING if status < "500" else logging.ERROR
+        line = f"{client} {environ['REQUEST_METHOD']} {path} {status} {took:.1f}ms {request_id} {why}"
+        log.log(level, "%s", line.rstrip())
+        return body
 
     return application
 
@@ -675,7 +681,7 @@ def notify(message: str) -> None:
 
 def listening_socket(settings: Settings) -> socket.socket:
     """The socket that systemd passed (sd_listen_fds(3)), else a new one on HOST and PORT.
-    Raises SettingError where this machine cannot listen there, OSError (EADDRINUSE) where the port is taken."""
+    Raises SettingError where this machine cannot listen, and OSError (EADDRINUSE) where the port is taken."""
     if os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS", "0") != "0":
         return socket.socket(fileno=3)
     try:

@@ -61,10 +61,12 @@ class Classifier:
         if not len(images):
             return []
         ink = (images.reshape(-1, 784) > BINARISE_ABOVE).astype(np.float64)
-        return [
-            {"prediction": self.classes[best], "confidence": row[best], "scores": dict(zip(self.classes, row))}
-            for row, best in ((p.tolist(), int(p.argmax())) for p in self.predict_proba(ink))
-        ]
+        return [self._answer(row) for row in self.predict_proba(ink)]
+
+    def _answer(self, row: np.ndarray) -> dict:
+        best, scores = int(row.argmax()), row.tolist()
+        scores_by_class = dict(zip(self.classes, scores))
+        return {"prediction": self.classes[best], "confidence": scores[best], "scores": scores_by_class}
 
 
 def classify_batch(images: np.ndarray) -> list[dict]:
@@ -94,7 +96,9 @@ def load(path: Path, sha256: str) -> Classifier:
         pipeline = _unpickle(content, path)
         arrays = prepare(pipeline)
         if arrays is None:
-            return Classifier([str(name) for name in pipeline.classes_], pipeline.predict_proba, prepared=False)
+            return Classifier(
+                [str(name) for name in pipeline.classes_], pipeline.predict_proba, prepared=False
+            )
         _keep_prepared(prepared_file, arrays)
     classes, *layers = arrays
     return Classifier(classes.tolist(), functools.partial(_forward, layers), prepared=True)
@@ -203,14 +207,9 @@ def _keep_prepared(file: Path, arrays: list[np.ndarray]) -> None:
     """Store the arrays in one step, so that no reader sees half a file; a read-only place is no error."""
     try:
         file.parent.mkdir(exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                np.savez(stream, *arrays)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, file)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as stream:
+            np.savez(stream, *arrays)
+        Path(stream.name).chmod(0o644)
+        Path(stream.name).replace(file)
     except OSError:
         pass

@@ -200,7 +200,7 @@ def main():
     parser = argparse.ArgumentParser(description="Train the digit classifier of PixelWise.")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent, metavar="DIR")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=300)
+    parser.add_argument("--epochs", type=int, default=400)
     parser.add_argument("--cross-validate", type=int, metavar="K", help="only score the recipe, on K folds")
     options = parser.parse_args()
 
