@@ -2,8 +2,9 @@
 
     python models/predict.py
 
-Prints a few digits, those that it got wrong, and the score. Exits 1, with one line that says why, if fewer than 95
-in 100 are right or if the artefact or the samples cannot be loaded. As the server does, it follows MODEL_PATH.
+Prints a few digits, some that it got wrong, and the score. Exits 1, with one line that says why, if fewer
+than 95 in 100 are right or if the artefact or the samples cannot be loaded. Like the server, it follows
+MODEL_PATH and MODEL_SHA256 where the environment sets them.
 """
 
 import sys
@@ -26,7 +27,7 @@ def picture(image):
 
 
 def print_digits(title, digits):
-    """Print (image, answer, label) triples side by side under a title, each over what the model says of it."""
+    """Print (image, answer, label) triples side by side under a title, each with the answer below."""
     columns = [
         [*picture(image), f"{answer['prediction']} ({answer['confidence']:.1%}), truly {label}"]
         for image, answer, label in digits
@@ -59,11 +60,14 @@ def main():
 
     print()
     if len(known) < len(labels):
-        print(f"The model's classes are {', '.join(classes)}; the other {len(labels) - len(known)} samples do not count.")
+        left_out = len(labels) - len(known)
+        print(
+            f"The model's classes are {', '.join(classes)}; {left_out} samples of other classes do not count."
+        )
     right = len(known) - len(wrong)
     print(f"{right} of {len(known)} right")
     if right < PASS * len(known):
-        sys.exit(f"predict.py: under {PASS:.0%}: this is not the model that was handed over, or its input is spoilt")
+        sys.exit(f"predict.py: under {PASS:.0%}: do not serve this model; retrain it with models/train.py")
 
 
 if __name__ == "__main__":

