@@ -47,7 +47,8 @@ def main():
     except ArtefactError as error:
         sys.exit(f"predict.py: {error}")
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        sys.exit(f"predict.py: cannot use the samples in {SAMPLES} ({error}): restore them with git checkout")
+        reason = type(error).__name__  # numpy's own words would advise to unpickle the file
+        sys.exit(f"predict.py: cannot read {SAMPLES} ({reason}): restore it with git checkout")
 
     # A model may lack a class (v1.0 has no "0"): it is asked only for what it can know.
     classes = answers[0]["scores"].keys()

@@ -201,7 +201,8 @@ def main():
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent, metavar="DIR")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=400)
-    parser.add_argument("--cross-validate", type=int, metavar="K", help="only score the recipe, on K folds")
+    folds = {"type": int, "choices": range(2, 21), "metavar": "K"}
+    parser.add_argument("--cross-validate", **folds, help="only score the recipe, on K folds")
     options = parser.parse_args()
 
     images, labels = load_digits()

@@ -1,0 +1,311 @@
+"""models/classifier.py: the hand-over, the digest, and the prepared form of every kind of artefact."""
+
+import hashlib
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import Binarizer, StandardScaler
+
+from models import classifier
+
+SAMPLES = np.load(classifier.MODELS / "samples.npz")
+PICTURES = st.integers(0, 8).flatmap(lambda count: arrays(np.uint8, (count, 28, 28)))
+
+
+def train(model, names: str) -> Pipeline:
+    """The course's pipeline around `model`, trained on the samples whose label is in `names`."""
+    wanted = np.isin(SAMPLES["labels"], list(names))
+    ink = (SAMPLES["images"][wanted].reshape(-1, 784) > 128).astype(float)
+    return Pipeline([("binarise", Binarizer(threshold=0.5)), ("model", model)]).fit(
+        ink, SAMPLES["labels"][wanted]
+    )
+
+
+def mlp(*layers: int, **options) -> MLPClassifier:
+    return MLPClassifier(layers, max_iter=8, random_state=0, **options)
+
+
+def saved(pipeline, folder: Path, name: str = "digit_classifier_v1.pkl") -> tuple[Path, str]:
+    """The path and digest of the pipeline on disk."""
+    joblib.dump(pipeline, folder / name, compress=3)
+    return folder / name, hashlib.sha256((folder / name).read_bytes()).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    """Prepared forms go to a folder of this test's own."""
+    (tmp_path / "models").mkdir()
+    monkeypatch.setattr(classifier, "MODELS", tmp_path / "models")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def course_releases() -> dict[str, Pipeline]:
+    """The three kinds of artefact that the course hands out: v1.0, v1.1 and v2.0."""
+    with pytest.warns():  # eight rounds are few
+        return {
+            "v1.0": train(LogisticRegression(max_iter=300), "123456789"),
+            "v1.1": train(mlp(256, 128), "123456789"),
+            "v2.0": train(mlp(256, 128), "0123456789"),
+        }
+
+
+@pytest.mark.parametrize("release", ["v1.0", "v1.1", "v2.0"])
+def test_the_prepared_form_gives_the_pipelines_own_scores_to_1e_9(release, course_releases, tmp_path):
+    pipeline = course_releases[release]
+    model = classifier.load(*saved(pipeline, tmp_path))
+    assert model.prepared
+    assert model.classes == pipeline.classes_.tolist()
+
+    @settings(max_examples=60, deadline=None)
+    @given(PICTURES)
+    def same(images):
+        answers = model.classify_batch(images)
+        expected = (
+            pipeline.predict_proba((images.reshape(-1, 784) > 128).astype(float)) if len(images) else []
+        )
+        assert len(answers) == len(images)
+        for answer, row in zip(answers, expected):
+            assert np.abs(np.array(list(answer["scores"].values())) - row).max() <= 1e-9
+            assert list(answer["scores"]) == pipeline.classes_.tolist()
+            assert answer["confidence"] == max(answer["scores"].values())
+            assert answer["scores"][answer["prediction"]] == answer["confidence"]
+            assert abs(sum(answer["scores"].values()) - 1) <= 1e-6
+
+    same()
+    everyone = model.classify_batch(SAMPLES["images"])
+    one_by_one = [model.classify_batch(image[None])[0] for image in SAMPLES["images"]]
+    for together, alone in zip(everyone, one_by_one):
+        assert together["scores"] == pytest.approx(alone["scores"], abs=1e-12)
+
+
+def test_the_shipped_artefact_scores_like_its_own_pipeline_and_knows_the_samples():
+    path = classifier.DEFAULT_ARTEFACT
+    model = classifier.load(path, classifier.listed_digest(path))
+    pipeline = joblib.load(path)
+    assert model.prepared
+    assert model.classes == list("0123456789")
+    assert path.stat().st_size <= 2.5e6
+    ink = (SAMPLES["images"].reshape(-1, 784) > 128).astype(float)
+    answers = model.classify_batch(SAMPLES["images"])
+    scores = np.array([list(answer["scores"].values()) for answer in answers])
+    assert np.abs(scores - pipeline.predict_proba(ink)).max() <= 1e-9
+    assert sum(a["prediction"] == label for a, label in zip(answers, SAMPLES["labels"])) >= 97
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        RandomForestClassifier(10, random_state=0),
+        mlp(8, activation="tanh"),
+        OneVsRestClassifier(LogisticRegression()),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+@pytest.mark.filterwarnings("ignore")
+def test_any_other_pipeline_is_served_through_predict_proba(model, tmp_path):
+    pipeline = train(model, "0123456789")
+    served = classifier.load(*saved(pipeline, tmp_path))
+    assert not served.prepared
+    assert not (classifier.MODELS / ".prepared").exists()
+    ink = (SAMPLES["images"].reshape(-1, 784) > 128).astype(float)
+    scores = [list(answer["scores"].values()) for answer in served.classify_batch(SAMPLES["images"])]
+    assert np.array_equal(np.array(scores), pipeline.predict_proba(ink))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("names", ["37", "123"])
+def test_few_classes_are_legal(names, tmp_path):
+    for model in (LogisticRegression(), mlp(4)):
+        pipeline = train(model, names)
+        answer = classifier.load(*saved(pipeline, tmp_path)).classify_batch(SAMPLES["images"][:1])[0]
+        assert list(answer["scores"]) == list(names)
+        assert sum(answer["scores"].values()) == pytest.approx(1, abs=1e-9)
+
+
+def test_a_threshold_that_changes_the_ink_is_not_prepared():
+    pipeline = train(LogisticRegression(max_iter=300), "0123456789")
+    assert classifier.prepare(pipeline) is not None
+    pipeline.set_params(binarise__threshold=1.5)  # now no pixel is ink
+    assert classifier.prepare(pipeline) is None
+
+
+def test_a_very_sure_pipeline_does_not_overflow(tmp_path):
+    pipeline = train(LogisticRegression(max_iter=300), "0123456789")
+    pipeline.named_steps["model"].coef_ *= 10_000
+    model = classifier.load(*saved(pipeline, tmp_path))
+    assert model.prepared
+    assert {answer["confidence"] for answer in model.classify_batch(SAMPLES["images"])} == {1.0}
+
+
+def test_arithmetic_that_differs_from_the_pipeline_is_not_prepared(monkeypatch):
+    pipeline = train(LogisticRegression(max_iter=300), "0123456789")
+    honest = classifier._forward
+    monkeypatch.setattr(classifier, "_forward", lambda layers, ink: honest(layers, ink) + 1e-8)
+    assert classifier.prepare(pipeline) is None
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((28, 28), np.uint8),
+        np.zeros((1, 784), np.uint8),
+        np.zeros((1, 28, 27), np.uint8),
+        np.zeros((1, 1, 28, 28), np.uint8),
+        np.zeros((1, 28, 28), np.int64),
+        np.zeros((1, 28, 28), np.float64),
+        np.zeros((1, 28, 28), bool),
+        [[[0] * 28] * 28],
+        None,
+    ],
+    ids=lambda images: f"{getattr(images, 'dtype', type(images).__name__)}{getattr(images, 'shape', '')}",
+)
+def test_another_shape_or_dtype_is_a_value_error(images):
+    with pytest.raises(ValueError, match="images must"):
+        classifier.classify_batch(images)
+
+
+def test_ink_begins_above_128():
+    model = classifier.Classifier(
+        ["paper", "ink"], lambda ink: np.c_[1 - ink[:, 0], ink[:, 0]], prepared=True
+    )
+    images = np.zeros((2, 28, 28), np.uint8)
+    images[:, 0, 0] = (128, 129)
+    assert [answer["prediction"] for answer in model.classify_batch(images)] == ["paper", "ink"]
+    assert model.classify_batch(images[:0]) == []
+
+
+class Trap:
+    """A pickle that leaves a mark when it is loaded."""
+
+    def __init__(self, mark: Path):
+        self.mark = mark
+
+    def __reduce__(self):
+        return (Path.touch, (self.mark,))
+
+
+def test_nothing_is_unpickled_before_its_digest_was_checked(tmp_path):
+    trap, mark = tmp_path / "trap.pkl", tmp_path / "mark"
+    trap.write_bytes(pickle.dumps(Trap(mark)))
+    with pytest.raises(classifier.ArtefactError, match="MODEL_SHA256"):
+        classifier.load(trap, "0" * 64)
+    assert not mark.exists()
+    with pytest.raises(classifier.ArtefactError, match="not a digit classifier"):
+        classifier.load(trap, hashlib.sha256(trap.read_bytes()).hexdigest())
+    assert mark.exists()  # so the trap works
+
+
+def test_a_missing_artefact_names_the_remedy(tmp_path):
+    with pytest.raises(classifier.ArtefactError, match="set MODEL_PATH"):
+        classifier.load(tmp_path / "none.pkl", "0" * 64)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_pipeline_for_other_pictures_is_refused(tmp_path):
+    wrong = LogisticRegression().fit(np.eye(64), ["a", "b"] * 32)
+    with pytest.raises(classifier.ArtefactError, match="not a digit classifier"):
+        classifier.load(*saved(wrong, tmp_path))
+
+
+def test_scores_that_are_not_one_a_class_are_refused(tmp_path):
+    pipeline = train(LogisticRegression(max_iter=300), "123")
+    pipeline.named_steps["model"].classes_ = pipeline.classes_[:2]
+    with pytest.raises(classifier.ArtefactError, match="one score a class"):
+        classifier.load(*saved(pipeline, tmp_path))
+
+
+def test_the_digest_is_looked_up_beside_the_artefact_and_in_models(tmp_path):
+    sums = "a" * 64 + "  one.pkl\n" + "B" * 64 + " *two.pkl\n" + "c" * 63 + "  short.pkl\nnonsense\n"
+    (tmp_path / "SHA256SUMS").write_text(sums)
+    assert classifier.listed_digest(tmp_path / "one.pkl") == "a" * 64
+    assert classifier.listed_digest(tmp_path / "two.pkl") == "B" * 64
+    (classifier.MODELS / "SHA256SUMS").write_text("d" * 64 + "  three.pkl\n")
+    assert classifier.listed_digest(tmp_path / "three.pkl") == "d" * 64
+    for name in ("short.pkl", "none.pkl"):
+        with pytest.raises(classifier.ArtefactError, match="set MODEL_SHA256"):
+            classifier.listed_digest(tmp_path / name)
+
+
+def test_a_prepared_model_loads_without_scikit_learn_and_without_unpickling(tmp_path):
+    path, digest = saved(train(LogisticRegression(max_iter=300), "0123456789"), tmp_path)
+    classifier.load(path, digest)
+    code = f"""if True:
+        import sys
+        from pathlib import Path
+        from models import classifier
+        classifier.MODELS = Path({str(classifier.MODELS)!r})
+        assert classifier.load(Path({str(path)!r}), {digest!r}).prepared
+        print(sorted({{"sklearn", "joblib", "scipy"}} & sys.modules.keys()))"""
+    root = Path(classifier.__file__).parent.parent
+    ran = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"PK\x03\x04 not an archive", None], ids=["empty", "torn", "flipped"]
+)
+def test_a_damaged_prepared_form_is_made_again(damage, tmp_path):
+    path, digest = saved(train(LogisticRegression(max_iter=300), "0123456789"), tmp_path)
+    expected = classifier.load(path, digest).classify_batch(SAMPLES["images"][:3])
+    file = classifier.MODELS / ".prepared" / f"{digest}.npz"
+    whole = file.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    file.write_bytes(bytes(flipped) if damage is None else damage)
+    assert classifier.load(path, digest).classify_batch(SAMPLES["images"][:3]) == expected
+    assert file.read_bytes() == whole
+    assert [each.name for each in file.parent.iterdir()] == [file.name]
+
+
+def test_a_place_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
+    (classifier.MODELS / ".prepared").write_text("a file where the folder should be")
+    model = classifier.load(*saved(train(LogisticRegression(max_iter=300), "0123456789"), tmp_path))
+    assert model.prepared
+    assert model.classify_batch(SAMPLES["images"][:1])
+
+
+def test_classify_batch_follows_the_environment(tmp_path, monkeypatch):
+    path, digest = saved(train(LogisticRegression(max_iter=300), "123"), tmp_path)
+    monkeypatch.setenv("MODEL_PATH", str(path))
+    monkeypatch.setenv("MODEL_SHA256", digest)
+    assert list(classifier.classify_batch(SAMPLES["images"][:1])[0]["scores"]) == list("123")
+    monkeypatch.setenv("MODEL_SHA256", "0" * 64)
+    with pytest.raises(classifier.ArtefactError):
+        classifier.classify_batch(SAMPLES["images"][:1])
+
+
+def test_predict_py_proves_the_hand_over_and_fails_on_a_poor_model(tmp_path):
+    script = Path(classifier.__file__).parent / "predict.py"
+    ran = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert int(re.search(r"(\d+) of 100 right", ran.stdout)[1]) >= 97
+    ink = (SAMPLES["images"].reshape(-1, 784) > 128).astype(float)
+    poor = LogisticRegression(max_iter=300).fit(ink, np.roll(SAMPLES["labels"], 10))
+    path, digest = saved(poor, tmp_path)
+    environment = {"MODEL_PATH": str(path), "MODEL_SHA256": digest}
+    ran = subprocess.run(
+        [sys.executable, script], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode != 0
+    ran = subprocess.run(
+        [sys.executable, script], env={"MODEL_PATH": "nowhere.pkl"}, capture_output=True, text=True
+    )
+    assert ran.returncode != 0
+    assert "Traceback" not in ran.stderr
+    assert "MODEL_" in ran.stderr

@@ -1,0 +1,860 @@
+"""server.py from the inside: settings, the fast path against jsonschema, the limiter, the answers."""
+
+import io
+import json
+import logging
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from types import SimpleNamespace
+from unittest.mock import Mock
+
+import jsonschema
+import numpy as np
+import pytest
+from bottle import HTTPError
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import server
+
+ROOT = server.ROOT
+DIGIT = server.SCHEMAS["classify.request"]["examples"][0]
+KEY = "k" * 40
+SCORES = {"3": 0.25, "7": 0.75}
+JUDGE = jsonschema.Draft202012Validator(server.SCHEMAS["classify.request"])
+
+
+def read(**environ) -> server.Settings:
+    return server.read_settings({"SECRET_API_KEY": KEY} | environ)
+
+
+class FakeModel:
+    """Answers what it is told to, and counts."""
+
+    def __init__(self, answer=None):
+        self.answer = answer or {"prediction": "7", "confidence": 0.75, "scores": SCORES}
+        self.calls = 0
+
+    def classify_batch(self, images):
+        self.calls += 1
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return [self.answer for _ in images]
+
+
+def call(app, method="GET", path="/health", body=b"", **environ) -> SimpleNamespace:
+    """Ask a WSGI application; returns status, headers and body."""
+    answer = SimpleNamespace()
+
+    def start_response(status, headers, exc_info=None):
+        answer.status, answer.headers = int(status[:3]), dict(headers)
+
+    environ = {
+        "REQUEST_METHOD": method,
+        "PATH_INFO": path.partition("?")[0],
+        "QUERY_STRING": path.partition("?")[2],
+        "REQUEST_URI": path,
+        "REMOTE_ADDR": "127.0.0.1",
+        "CONTENT_LENGTH": str(len(body)),
+        "CONTENT_TYPE": "application/json",
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": io.StringIO(),
+    } | environ
+    answer.text = b"".join(app(environ, start_response)).decode()
+    answer.json = json.loads(answer.text) if answer.text else None
+    return answer
+
+
+def classify(app, document=DIGIT, **environ) -> SimpleNamespace:
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return call(app, "POST", "/classify", body, **{"HTTP_X_API_KEY": KEY} | environ)
+
+
+def picture(at=(0, 0), value=0) -> dict:
+    rows = [[0] * 28 for _ in range(28)]
+    rows[at[0]][at[1]] = value
+    return {"pixels": rows}
+
+
+# ---- Settings -------------------------------------------------------------------------------------------
+
+
+def test_the_defaults_are_those_of_the_contract():
+    assert read()._asdict() == {
+        "secret_api_key": KEY,
+        "debug": False,
+        "model_repo": "",
+        "model_version": "",
+        "model_path": "models/digit_classifier_v1.pkl",
+        "model_sha256": "",
+        "host": "127.0.0.1",
+        "port": 8000,
+        "rate_limit": (30, 60),
+        "trusted_proxy": "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("DEBUG", "TRUE", True),
+        ("PORT", "0", 0),
+        ("PORT", "65535", 65535),
+        ("RATE_LIMIT", "5/second", (5, 1)),
+        ("RATE_LIMIT", "100/hour", (100, 3600)),
+        ("RATE_LIMIT", "off", None),
+        ("TRUSTED_PROXY", "::0001", "::1"),
+        ("MODEL_SHA256", "aB" * 32, "aB" * 32),
+    ],
+)
+def test_good_values_are_read(key, text, value):
+    assert getattr(read(**{key: text}), key.lower()) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("SECRET_API_KEY", ""),
+        ("SECRET_API_KEY", "two words"),
+        ("SECRET_API_KEY", "schlüssel"),
+        ("SECRET_API_KEY", "line\nbreak"),
+        ("DEBUG", "1"),
+        ("DEBUG", ""),
+        ("MODEL_PATH", ""),
+        ("MODEL_SHA256", "abc"),
+        ("HOST", ""),
+        ("HOST", "two words"),
+        ("PORT", ""),
+        ("PORT", "-1"),
+        ("PORT", "65536"),
+        ("PORT", "http"),
+        ("RATE_LIMIT", ""),
+        ("RATE_LIMIT", "0/minute"),
+        ("RATE_LIMIT", "30/day"),
+        ("RATE_LIMIT", "30"),
+        ("RATE_LIMIT", "30/minute\n"),
+        ("RATE_LIMIT", "OFF"),
+        ("TRUSTED_PROXY", "localhost"),
+        ("TRUSTED_PROXY", "10.0.0.0/8"),
+    ],
+)
+def test_bad_values_are_refused_by_name_with_the_remedy(key, text):
+    with pytest.raises(server.SettingError) as refused:
+        read(**{key: text})
+    message = str(refused.value)
+    remedy = next(row[3] for row in server.SETTINGS if row[0] == key)
+    assert message.startswith(f"{key}: ")
+    assert message.endswith(remedy)
+    assert "\n" not in message
+    if key == "SECRET_API_KEY" and text:
+        assert text not in message
+
+
+def test_the_example_key_is_refused_in_production_only():
+    example = re.search(r"^SECRET_API_KEY=(.*)$", (ROOT / ".env.example").read_text(), re.M)[1]
+    assert example == server.EXAMPLE_KEY
+    with pytest.raises(server.SettingError, match="SECRET_API_KEY: this is the example's"):
+        read(SECRET_API_KEY=example)
+    assert read(SECRET_API_KEY=example, DEBUG="true").debug
+
+
+def test_the_example_file_holds_every_setting_with_its_default():
+    lines = server.read_env_file(ROOT / ".env.example")
+    defaults = {key: default for key, default, *_ in server.SETTINGS} | {"SECRET_API_KEY": server.EXAMPLE_KEY}
+    assert lines == defaults
+
+
+def test_the_environment_wins_over_the_file(tmp_path):
+    file = tmp_path / ".env"
+    file.write_text(f"# mine\n\nSECRET_API_KEY={KEY}\nPORT=1\nHOST='::1'\nRATE_LIMIT=\"9/hour\"\nOTHER=x\n")
+    found = server.read_settings({"PORT": "2"}, file)
+    assert (found.secret_api_key, found.port, found.host, found.rate_limit) == (KEY, 2, "::1", (9, 3600))
+    assert server.read_env_file(tmp_path / "none") == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "export PORT=1",
+        "PORT = 1",
+        "PORT=1 # so",
+        "PORT=$X",
+        'PORT="1',
+        "PORT=a'b",
+        "PORT=a\\nb",
+        "PORT",
+        "a b=1",
+    ],
+)
+def test_a_line_that_systemd_would_read_differently_is_refused(line, tmp_path):
+    file = tmp_path / ".env"
+    file.write_text(f"DEBUG=true\n{line}\n")
+    with pytest.raises(server.SettingError, match=r"\.env line 2: write KEY=value"):
+        server.read_env_file(file)
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / ".env").write_bytes(b"\xff\xfe")
+    with pytest.raises(server.SettingError, match="make it a text file"):
+        server.read_env_file(tmp_path / ".env")
+
+
+# ---- Contract: the fast path and jsonschema -------------------------------------------------------------
+
+
+def verdict(body: bytes):
+    """What the server makes of a body: the pixels, or the `detail` of the 422."""
+    try:
+        return server.accepted_pixels(body)
+    except HTTPError as error:
+        assert error.status_code == 422
+        return error.body
+
+
+def strict_json(body: bytes):
+    """An independent strict parser: (True, document) or (False, None)."""
+
+    def pairs(items):
+        names = [name for name, _ in items]
+        if len(set(names)) != len(names):
+            raise ValueError
+        return dict(items)
+
+    def number(text):
+        if float(text) in (float("inf"), float("-inf")) or text == "NaN":
+            raise ValueError
+        return float(text)
+
+    try:
+        return True, json.loads(
+            body.decode("utf-8"), object_pairs_hook=pairs, parse_float=number, parse_constant=number
+        )
+    except (ValueError, RecursionError):
+        return False, None
+
+
+PIXELS = st.one_of(
+    st.integers(0, 255),
+    st.integers(-2, 258),
+    st.sampled_from(
+        [7.0, -0.0, 1e2, 0.5, True, False, None, "5", "", [], [1], {}, {"a": 1}, 10**30, 255.0, 256.0]
+    ),
+)
+
+
+@st.composite
+def bodies(draw):
+    """Bodies around the border between valid and not: a good picture with a few things done to it."""
+    rows = [[draw(st.integers(0, 255))] * 28 for _ in range(28)]
+    document = {"pixels": rows}
+    for _ in range(draw(st.integers(0, 2))):
+        row = draw(st.integers(0, 27).filter(lambda row: isinstance(rows[row], list)))
+        match draw(st.integers(0, 5)):
+            case 0:
+                rows[row] = rows[row][: draw(st.integers(0, 27))]
+            case 1:
+                rows[row] = [*rows[row], draw(PIXELS)]
+            case 2 if rows[row]:
+                rows[row] = [draw(PIXELS), *rows[row][1:]]
+            case 3:
+                rows[row] = draw(PIXELS)
+            case 4:
+                document[draw(st.sampled_from(["pixel", "pixels ", "x", "true"]))] = draw(PIXELS)
+            case 5:
+                document["pixels"] = draw(st.one_of(PIXELS, st.just(rows[:27]), st.just([*rows, rows[0]])))
+    text = json.dumps(document, separators=draw(st.sampled_from([(",", ":"), (" , ", "\n:\t")])))
+    match draw(st.integers(0, 9)):
+        case 0:
+            text = text.replace(
+                "0", draw(st.sampled_from(["0.0", "-0", "0e5", "00", "NaN", "1e400", "9" * 5000])), 1
+            )
+        case 1:
+            text = text.replace(
+                "pixels", draw(st.sampled_from(["pi\\u0078els", "p\\u0069xels", "PIXELS"])), 1
+            )
+        case 2:
+            text = text[:-1] + ',"pixels":' + draw(st.sampled_from(["1", json.dumps(rows)])) + "}"
+        case 3:
+            text = "\ufeff" + text
+        case 4:
+            text = text[: draw(st.integers(0, len(text)))]
+    return text.encode()
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.one_of(bodies(), st.binary(max_size=40)))
+@example(json.dumps(DIGIT).encode())
+@example(json.dumps(picture(value=True)).encode())
+@example(json.dumps(picture(value=7.0)).encode())
+@example(
+    b'{"pixels":'
+    + json.dumps(DIGIT["pixels"]).encode()
+    + b',"pixels":'
+    + json.dumps(DIGIT["pixels"]).encode()
+    + b"}"
+)
+def test_the_fast_path_and_jsonschema_agree_on_every_body(body):
+    parsed, document = strict_json(body)
+    valid = parsed and JUDGE.is_valid(document)
+    got = verdict(body)
+    assert isinstance(got, np.ndarray) == valid
+    if valid:
+        assert got.dtype == np.uint8
+        assert got.shape == (1, 28, 28)
+        assert got[0].tolist() == document["pixels"]
+    fast = server.undoubted_pixels(body)
+    assert fast is None or (valid and list(fast) == sum(document["pixels"], []))
+
+
+def test_the_plain_picture_takes_the_fast_path():
+    for separators in ((",", ":"), (", ", ": ")):
+        assert server.undoubted_pixels(json.dumps(DIGIT, separators=separators).encode()) is not None
+
+
+def test_an_edited_schema_is_obeyed(monkeypatch):
+    assert server.FAST_PATH_APPLIES
+    edited = json.loads(json.dumps(server.SCHEMAS["classify.request"]))
+    edited["properties"]["pixels"]["items"]["items"]["maximum"] = 16
+    assert server.rules(edited) != server.rules(server.SCHEMAS["classify.request"])
+    edited["properties"]["pixels"]["items"]["items"].update(maximum=255, title="a pixel")
+    assert server.rules(edited) == server.rules(server.SCHEMAS["classify.request"])
+    monkeypatch.setattr(server, "FAST_PATH_APPLIES", False)
+    assert server.undoubted_pixels(json.dumps(DIGIT).encode()) is None
+
+
+ROW = [0] * 28
+TOO_LONG = "an array of 29 is too long: 28 are needed"
+LONG = "1" + "0" * 38 + "…"
+
+
+@pytest.mark.parametrize(
+    ("document", "kind", "loc", "msg"),
+    [
+        (picture((3, 17), 300), "maximum", ["pixels", 3, 17], "300 is greater than the maximum of 255"),
+        (picture((27, 27), -1), "minimum", ["pixels", 27, 27], "-1 is less than the minimum of 0"),
+        (picture((0, 1), "5"), "type", ["pixels", 0, 1], '"5" is not of type integer'),
+        (picture((0, 1), True), "type", ["pixels", 0, 1], "true is not of type integer"),
+        (picture((0, 1), 0.5), "type", ["pixels", 0, 1], "0.5 is not of type integer"),
+        (picture((0, 1), None), "type", ["pixels", 0, 1], "null is not of type integer"),
+        (picture((0, 1), [1, 2]), "type", ["pixels", 0, 1], "an array of 2 is not of type integer"),
+        ({"pixels": [[0]]}, "minItems", ["pixels"], "an array of 1 is too short: 28 are needed"),
+        ({"pixels": [ROW] * 29}, "maxItems", ["pixels"], TOO_LONG),
+        ({"pixels": [ROW] * 27 + [[*ROW, 0]]}, "maxItems", ["pixels", 27], TOO_LONG),
+        ({"pixels": {}}, "type", ["pixels"], "an object is not of type array"),
+        ({}, "required", ["pixels"], "this field is missing"),
+        (DIGIT | {"colour": 1}, "additionalProperties", ["colour"], "there is no such field"),
+        ([], "type", [], "an array of 0 is not of type object"),
+        ("x" * 500, "type", [], '"' + "x" * 38 + "… is not of type object"),
+        (picture((0, 0), 10**400), "maximum", ["pixels", 0, 0], f"{LONG} is greater than the maximum of 255"),
+        (DIGIT | {"y" * 500: 1}, "additionalProperties", ["y" * 40], "there is no such field"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and len(value) < 30 else "",
+)  # fmt: skip
+def test_a_refusal_says_what_is_wrong_and_where(document, kind, loc, msg):
+    detail = verdict(json.dumps(document).encode())
+    assert detail[0] == {"type": kind, "loc": ["body", *loc], "msg": msg}
+    jsonschema.validate({"detail": detail}, server.SCHEMAS["error"])
+
+
+@pytest.mark.parametrize(
+    ("body", "msg"),
+    [
+        (b"", "not JSON: expecting value at line 1, column 1"),
+        (b'{"pixels": ', "not JSON: expecting value at line 1, column 12"),
+        (b"\xff", "not JSON: not UTF-8"),
+        (b"\xef\xbb\xbf{}", "not JSON: unexpected utf-8 bom"),
+        (b'{"a": NaN}', "not JSON: a number is not finite, or too large"),
+        (b"-Infinity", "not JSON: a number is not finite, or too large"),
+        (b"1e400", "not JSON: a number is not finite, or too large"),
+        (b"9" * 5000, "not JSON: a number has too many digits"),
+        (b'{"a": 1, "\\u0061": 1}', "not JSON: a key stands twice in one object"),
+        (b"[" * 50_000, "not JSON: nested too deeply"),
+        (b'{"pixels":' * 5_000, "not JSON: nested too deeply"),
+    ],
+    ids=lambda value: repr(value[:12]) if isinstance(value, bytes) else "",
+)
+def test_what_is_not_json_is_named(body, msg):
+    [one] = verdict(body)
+    assert one["type"] == "json_invalid"
+    assert one["loc"][0] == "body"
+    assert one["msg"].startswith(msg)
+
+
+def test_nesting_that_parses_but_is_too_deep_to_judge_is_no_fault_of_the_server():
+    for depth in range(600, 1000, 20):
+        assert verdict(b'{"pixels":' + b"[" * depth + b"]" * depth + b"}")[0]["type"] in (
+            "minItems",
+            "json_invalid",
+        )
+
+
+def test_a_refusal_lists_at_most_ten():
+    assert len(verdict(json.dumps({"pixels": [[300] * 28] * 28}).encode())) == 10
+
+
+# ---- Contract: what leaves ------------------------------------------------------------------------------
+
+
+GOOD = {"prediction": "7", "confidence": 0.75, "scores": SCORES}
+
+
+def test_undeclared_fields_are_dropped():
+    app = server.build_app(read(), FakeModel(GOOD | {"weights": [1, 2], "debug": "x"}))
+    assert classify(app).json == GOOD
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"prediction": 7},
+        {"confidence": "0.75"},
+        {"confidence": 1.5},
+        {"confidence": -0.1},
+        {"confidence": float("nan")},
+        {"confidence": True},
+        {"scores": {"7": "high"}},
+        {"scores": {"7": float("inf")}},
+        {"scores": [0.75]},
+        {"scores": None},
+        {"prediction": None},
+    ],
+    ids=repr,
+)
+def test_an_answer_against_the_schema_is_a_500_and_never_leaves(wrong, caplog):
+    answer = classify(server.build_app(read(), FakeModel(GOOD | wrong)))
+    assert answer.status == 500
+    assert answer.json == {"detail": server.SENTENCES[500]}
+    assert [record.levelname for record in caplog.records].count(
+        "ERROR"
+    ) == 2  # the reason, and the request's line
+    assert answer.headers["X-Request-ID"] in caplog.text
+
+
+@pytest.mark.parametrize("field", ["prediction", "confidence", "scores"])
+def test_an_answer_without_a_field_is_a_500(field):
+    left = {key: value for key, value in GOOD.items() if key != field}
+    assert classify(server.build_app(read(), FakeModel(left))).status == 500
+
+
+def test_whole_numbers_are_scores_too():
+    scores = {"3": 0, "7": 1}
+    app = server.build_app(read(), FakeModel({"prediction": "7", "confidence": 1, "scores": scores}))
+    assert classify(app).json["scores"] == scores
+
+
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(-2, 2), st.floats(-0.5, 1.5), st.sampled_from(["", "ok", "7"])
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(st.sampled_from("abc"), inner)),
+    max_leaves=6,
+)
+LEAVES = [
+    True,
+    False,
+    {"type": "string"},
+    {"type": "string", "enum": ["ok"]},
+    {"type": "string", "maxLength": 0},
+    {"type": "integer"},
+    {"type": "number", "minimum": 0, "maximum": 1},
+    {"type": "number", "exclusiveMaximum": 1},
+    {"type": "array", "maxItems": 0},
+    {"type": "array", "minItems": 1},
+    {"enum": ["ok", "7"]},
+    {"const": "ok"},
+]
+OTHERS = [
+    {},
+    {"additionalProperties": False},
+    {"additionalProperties": {"type": "string"}},
+    {"minProperties": 1},
+]
+
+
+def object_schemas(fields):
+    return st.builds(
+        lambda fields, required, others: (
+            {"type": "object", "properties": fields, "required": required} | others
+        ),
+        st.dictionaries(st.sampled_from("abc"), fields),
+        st.lists(st.sampled_from("abc"), max_size=2, unique=True),
+        st.sampled_from(OTHERS),
+    )
+
+
+SUBSCHEMAS = st.recursive(st.sampled_from(LEAVES), object_schemas, max_leaves=5)
+
+
+@settings(max_examples=400, deadline=None)
+@given(VALUES, SUBSCHEMAS)
+@example("7", {"type": "string", "enum": ["ok"]})
+@example([], {"type": "array", "minItems": 1})
+@example({}, {"type": "object", "minProperties": 1})
+@example({"a": 1.0}, {"type": "object", "additionalProperties": False})
+@example(1.0, {"type": "number", "exclusiveMaximum": 1})
+def test_what_is_surely_valid_is_valid(value, schema):
+    if server.surely_valid(value, schema):
+        assert jsonschema.Draft202012Validator(schema).is_valid(value)
+
+
+def test_the_usual_answers_are_surely_valid_without_jsonschema():
+    """Or every answer would pay for jsonschema."""
+    assert server.surely_valid(GOOD, server.SCHEMAS["classify.response"])
+    assert server.surely_valid({"status": "ok", "model_version": "v1"}, server.SCHEMAS["health.response"])
+    assert server.surely_valid({"results": [], "note": "n"}, server.SCHEMAS["results.response"])
+
+
+def test_every_schema_is_a_valid_2020_12_schema():
+    assert set(server.SCHEMAS) == {
+        "classify.request", "classify.response", "results.response", "health.response", "error",
+    }  # fmt: skip
+    for name, schema in server.SCHEMAS.items():
+        jsonschema.Draft202012Validator.check_schema(schema)
+        for instance in schema.get("examples", []):
+            jsonschema.validate(instance, schema)
+        assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema", name
+
+
+# ---- Filter ---------------------------------------------------------------------------------------------
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_window_opens_with_the_first_request_and_is_fixed():
+    clock = Clock()
+    limiter = server.RateLimiter(2, 60, clock=clock)
+    assert limiter.hit("a", cost=0) == (True, 2, 60)
+    clock.now += 7
+    assert limiter.hit("a") == (True, 1, 60)
+    clock.now += 58.5
+    assert limiter.hit("a") == (True, 0, 2)
+    assert limiter.hit("a") == (False, 0, 2)
+    assert limiter.hit("b") == (True, 1, 60)
+    clock.now += 1.4
+    assert limiter.hit("a") == (False, 0, 1)
+    clock.now += 0.1
+    assert limiter.hit("a") == (True, 1, 60)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(1, 5),
+    st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 4), st.booleans()), max_size=60),
+    st.integers(3, 20),
+)
+def test_the_limiter_does_what_a_list_of_all_requests_would(count, requests, capacity):
+    """Against a model that remembers everything; the capacity is never reached here."""
+    clock, windows = Clock(), {}
+    limiter = server.RateLimiter(count, 10, capacity, clock)
+    for client, pause, counted in requests:
+        clock.now += pause
+        begin, used = windows.get(client, (None, 0))
+        if begin is None or clock.now >= begin + 10:
+            begin, used = clock.now, 0
+        expected = used + counted <= count
+        used += counted and expected
+        if counted:
+            windows[client] = (begin, used)
+        admitted, left, seconds = limiter.hit(client, cost=int(counted))
+        assert admitted == expected
+        assert left == count - used
+        assert 0 <= seconds - (begin + 10 - clock.now) < 1 or seconds == 1
+        assert len(limiter.windows) <= capacity
+
+
+def test_retry_after_is_true():
+    """A request after exactly so many seconds is admitted, and one second earlier it was not."""
+    clock = Clock()
+    limiter = server.RateLimiter(1, 3, clock=clock)
+    for fraction in np.linspace(0, 2.99, 50):
+        limiter.windows.clear()
+        limiter.hit("a")
+        clock.now += fraction
+        admitted, _, seconds = limiter.hit("a")
+        assert not admitted
+        clock.now += seconds
+        assert limiter.hit("a")[0]
+
+
+def test_exactly_as_many_as_allowed_pass_under_threads():
+    class SlowDict(dict):
+        """Lets another thread run between looking a client up and writing it down."""
+
+        def get(self, *args):
+            found = super().get(*args)
+            time.sleep(0.0001)
+            return found
+
+    limiter = server.RateLimiter(100, 3600)
+    limiter.windows = SlowDict()
+    start, admitted = threading.Barrier(16), []
+
+    def ask():
+        start.wait()
+        admitted.append(sum(limiter.hit("a")[0] for _ in range(20)))
+
+    threads = [threading.Thread(target=ask) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(admitted) == 100
+
+
+def test_a_million_addresses_do_not_fill_the_table():
+    limiter = server.RateLimiter(30, 60)
+    largest = 0
+    for number in range(1_000_000):
+        limiter.hit(str(number))
+        if number % 1000 == 0:
+            largest = max(largest, len(limiter.windows))
+    assert largest <= limiter.capacity
+    assert len(limiter.windows) <= limiter.capacity
+    assert str(number) in limiter.windows  # the latest is among those that are remembered
+
+
+def test_a_full_table_forgets_the_oldest_windows_first():
+    clock = Clock()
+    limiter = server.RateLimiter(1, 60, capacity=11, clock=clock)
+    for name in "abcdefghij":
+        clock.now += 1
+        limiter.hit(name)
+    clock.now += 51.5  # the window of "a" is over, and opens again: it is the youngest now
+    limiter.hit("a")
+    for name in ("k", "l", "m"):
+        limiter.hit(name)
+    assert list(limiter.windows) == [*"defghij", "a", *"klm"]
+    assert not limiter.hit("a")[0]
+
+
+@pytest.mark.parametrize(
+    ("proxy", "peer", "forwarded", "client"),
+    [
+        ("", "10.0.0.1", "1.2.3.4", "10.0.0.1"),
+        ("10.0.0.1", "10.0.0.2", "1.2.3.4", "10.0.0.2"),
+        ("10.0.0.1", "10.0.0.1", "1.2.3.4", "1.2.3.4"),
+        ("10.0.0.1", "::ffff:10.0.0.1", "1.2.3.4", "1.2.3.4"),
+        ("10.0.0.1", "10.0.0.1", "9.9.9.9, 1.2.3.4", "1.2.3.4"),
+        ("10.0.0.1", "10.0.0.1", "9.9.9.9,  2001:DB8::1 ", "2001:db8::1"),
+        ("10.0.0.1", "10.0.0.1", "1.2.3.4, unknown", "10.0.0.1"),
+        ("10.0.0.1", "10.0.0.1", "1.2.3.4:80", "10.0.0.1"),
+        ("10.0.0.1", "10.0.0.1", "", "10.0.0.1"),
+        ("::1", "::1", "1.2.3.4", "1.2.3.4"),
+        ("10.0.0.1", "", "1.2.3.4", ""),
+    ],
+)
+def test_the_client_is_the_sockets_address_unless_a_trusted_proxy_says_otherwise(
+    proxy, peer, forwarded, client
+):
+    environ = {"REMOTE_ADDR": peer, "HTTP_X_FORWARDED_FOR": forwarded}
+    assert server.client_address(environ, read(TRUSTED_PROXY=proxy)) == client
+
+
+def test_nothing_behind_the_stage_that_objects_runs():
+    model = FakeModel()
+    app = server.build_app(read(RATE_LIMIT="3/hour"), model)
+    huge = b" " * (server.MAX_BODY + 1)
+    assert classify(app, huge, HTTP_X_API_KEY="wrong", CONTENT_TYPE="text/plain").status == 401
+    assert classify(app, huge, CONTENT_TYPE="text/plain").status == 413
+    assert classify(app, b"{", CONTENT_TYPE="text/plain").status == 415
+    assert classify(app, huge, HTTP_X_API_KEY="wrong", CONTENT_TYPE="text/plain").status == 429
+    assert model.calls == 0
+
+
+def test_the_body_is_not_read_for_a_caller_without_the_key():
+    class Unread:
+        def read(self, *_):
+            raise AssertionError("read")
+
+    app = server.build_app(read(), FakeModel())
+    for key in ("", KEY[:-1], KEY + "k", KEY.upper(), "ÿ"):
+        answer = classify(app, **{"wsgi.input": Unread(), "HTTP_X_API_KEY": key})
+        assert (answer.status, answer.headers["Www-Authenticate"]) == (401, 'ApiKey realm="pixelwise"')
+
+
+def test_a_body_of_exactly_64_kib_is_read():
+    body = json.dumps(DIGIT).encode()
+    app = server.build_app(read(), FakeModel())
+    assert classify(app, body + b" " * (server.MAX_BODY - len(body))).status == 200
+    assert classify(app, body + b" " * (server.MAX_BODY - len(body) + 1)).status == 413
+
+
+# ---- Routes ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "version"),
+    [
+        ("models/digit_classifier_v1.pkl", "v1"),
+        ("digit_classifier_v1_1.pkl", "v1.1"),
+        ("/a_v9/digit_classifier_v2_0_13.pkl", "v2.0.13"),
+        ("some_model.pkl", "some_model"),
+    ],
+)
+def test_the_model_version_comes_from_the_file_name(path, version):
+    app = server.build_app(read(MODEL_PATH=path), FakeModel())
+    assert call(app).json == {"status": "ok", "model_version": version}
+
+
+def test_health_classifies_in_that_very_call_and_says_503_while_the_model_cannot(caplog):
+    model = FakeModel()
+    app = server.build_app(read(), model)
+    assert (call(app).status, model.calls) == (200, 1)
+    assert (call(app).status, model.calls) == (200, 2)
+    model.answer = RuntimeError("broken")
+    answer = call(app)
+    assert (answer.status, answer.json) == (503, {"status": "unavailable", "model_version": "v1"})
+    assert "cannot classify a blank picture" in caplog.text
+    model.answer = GOOD
+    assert call(app).status == 200
+
+
+def test_health_says_503_while_draining():
+    draining = threading.Event()
+    app = server.build_app(read(), FakeModel(), draining)
+    assert call(app).status == 200
+    draining.set()
+    assert (call(app).status, call(app).json["status"]) == (503, "unavailable")
+    assert classify(app).status == 200  # what was accepted is finished
+
+
+def test_a_fault_of_the_model_is_a_500_with_no_word_of_it(caplog):
+    answer = classify(server.build_app(read(), FakeModel(RuntimeError("/opt/secret/path"))))
+    assert (answer.status, answer.json) == (500, {"detail": server.SENTENCES[500]})
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "RateLimit" in answer.headers
+    assert "RuntimeError" in caplog.text
+
+
+def test_two_apps_have_budgets_of_their_own():
+    first, second = (server.build_app(read(RATE_LIMIT="1/hour"), FakeModel()) for _ in range(2))
+    assert [classify(first).status for _ in range(2)] == [200, 429]
+    assert classify(second).status == 200
+
+
+def test_a_request_that_waitress_could_not_read_gets_json_and_a_line(caplog):
+    caplog.set_level(logging.INFO)
+    for code in (400, 408, 431, 501):
+        answer = call(server.build_app(read(), FakeModel()), **{"pixelwise.broken": (code, "Reason")})
+        assert (answer.status, answer.json) == (code, {"detail": server.SENTENCES[code]})
+        assert f"{code} " in caplog.records[-1].getMessage()
+
+
+# ---- Logging --------------------------------------------------------------------------------------------
+
+
+def test_the_line_of_a_request(caplog):
+    caplog.set_level(logging.INFO)
+    app = server.build_app(read(RATE_LIMIT="2/hour"), FakeModel())
+    answer = call(app, path=f"/results?key={KEY}")
+    assert re.fullmatch(
+        rf"127\.0\.0\.1 GET /results 200 \d+\.\dms {answer.headers['X-Request-ID']}",
+        caplog.records[-1].getMessage(),
+    )
+    answer = classify(app, DIGIT | {KEY: 1})
+    line = caplog.records[-1]
+    assert re.fullmatch(
+        rf"127\.0\.0\.1 POST /classify 422 \d+\.\dms {answer.headers['X-Request-ID']} additionalProperties at body",
+        line.getMessage(),
+    )
+    assert line.levelname == "WARNING"
+    classify(app, HTTP_X_API_KEY="wrong")
+    classify(app)
+    assert "429" in caplog.records[-1].getMessage()
+    assert "used up" in caplog.records[-1].getMessage()
+    assert KEY not in caplog.text
+
+
+def test_the_journal_gets_priorities_on_every_line():
+    def line(level, text):
+        record = {"levelname": logging.getLevelName(level), "msg": text}
+        return server.JournalFormatter("%(message)s").format(logging.makeLogRecord(record))
+
+    assert line(logging.INFO, "one") == "<6>one"
+    assert line(logging.WARNING, "one\ntwo") == "<4>one\n<4>two"
+    assert line(logging.ERROR, "x") == "<3>x"
+    assert line(logging.CRITICAL, "x") == "<2>x"
+    assert line(logging.DEBUG, "x") == "<7>x"
+
+
+# ---- Start and stop -------------------------------------------------------------------------------------
+
+
+def test_importing_starts_nothing_and_leaves_the_slow_packages_alone():
+    code = (
+        "import threading, sys, server; print(threading.active_count(),"
+        " sorted({'sklearn', 'scipy', 'joblib', 'jsonschema', 'offapi'} & sys.modules.keys()))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, env={}
+    )
+    assert (ran.stdout, ran.stderr) == ("1 []\n", "")
+
+
+def test_the_self_test_feeds_the_watchdog_only_when_the_model_answers(monkeypatch):
+    sent, model = [], FakeModel()
+    monkeypatch.setattr(server, "notify", sent.append)
+    server.SelfTest(model).service()
+    assert sent == ["WATCHDOG=1"]
+    model.answer = RuntimeError("broken")
+    server.SelfTest(model).service()
+    server.SelfTest(model).cancel()
+    assert sent == ["WATCHDOG=1"]
+
+
+def test_notify_speaks_to_abstract_sockets_and_to_nobody(monkeypatch):
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    server.notify("READY=1")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.settimeout(5)
+        systemd.bind(f"\0pixelwise-test-{os.getpid()}")
+        monkeypatch.setenv("NOTIFY_SOCKET", f"@pixelwise-test-{os.getpid()}")
+        server.notify("READY=1")
+        assert systemd.recv(100) == b"READY=1"
+
+
+def test_where_this_machine_cannot_listen_the_setting_is_named(monkeypatch):
+    with pytest.raises(server.SettingError, match="^HOST: cannot listen on '203.0.113.7'; write an address"):
+        server.listening_socket(read(HOST="203.0.113.7", PORT="0"))
+    monkeypatch.setattr(server.socket, "getaddrinfo", Mock(side_effect=socket.gaierror(-2, "unknown")))
+    with pytest.raises(server.SettingError, match="^HOST: cannot listen on 'no.such.host'; write an address"):
+        server.listening_socket(read(HOST="no.such.host", PORT="0"))
+
+
+def test_a_port_that_needs_root_is_named(monkeypatch):
+    monkeypatch.setattr(server.socket, "create_server", Mock(side_effect=PermissionError(13, "no")))
+    with pytest.raises(server.SettingError, match="^PORT: cannot listen on 80; choose a port from 1024 on"):
+        server.listening_socket(read(PORT="80"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_server_serves_and_drains_in_this_process(host):
+    draining = threading.Event()
+    listener = server.listening_socket(read(HOST=host, PORT="0"))
+    port = listener.getsockname()[1]
+    running = server.Server(server.build_app(read(), FakeModel(), draining), listener, draining)
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    try:
+        name = f"[{host}]" if ":" in host else host
+        with urllib.request.urlopen(f"http://{name}:{port}/health", timeout=10) as answer:
+            assert json.load(answer)["status"] == "ok"
+    finally:
+        running.stop()
+        began = time.monotonic()
+        thread.join(timeout=15)
+    assert not thread.is_alive()
+    assert time.monotonic() - began < 10
