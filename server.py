@@ -145,7 +145,9 @@ class ContractError(Exception):
 
 @functools.cache
 def validator(name: str):
-    """The jsonschema validator for schemas/<name>.json; imported at the first doubt, since it is slow."""
+    """The jsonschema validator for schemas/<name>.json; imported at the first doubt, since that is slow."""
+    # beside JupyterLab, jsonschema would import this too: seconds, for formats that no schema here asks for
+    sys.modules.setdefault("rfc3987_syntax", None)
     from jsonschema import Draft202012Validator
 
     return Draft202012Validator(SCHEMAS[name])
@@ -422,7 +424,7 @@ def build_app(settings: Settings, model: Classifier, draining: threading.Event |
 
 
 def model_version(path: str) -> str:
-    """ "v1.1" for …_v1_1.pkl; the whole name where it has no version."""
+    """The version that the artefact's name ends in: v1.1 for …_v1_1.pkl; without one, the whole name."""
     found = re.search(r"_(v\d+(?:_\d+)*)$", Path(path).stem)
     return found[1].replace("_", ".") if found else Path(path).stem
 
@@ -470,10 +472,8 @@ def error_as_json(error: HTTPError) -> str:
     """Bottle's default_error_handler: the body {"detail": …} for every error, and the reason for the log."""
     detail = SENTENCES.get(error.status_code, error.body)
     if error.status_code == 422:  # what the client wrote stays out of the log
-        where = [
-            str(step) for step in detail[0]["loc"] if isinstance(step, int) or step in ("body", "pixels")
-        ]
-        request.environ["pixelwise.why"] = f"{detail[0]['type']} at {'/'.join(where)}"
+        where = "/".join(str(step) for step in detail[0]["loc"] if step in ("body", "pixels", *range(28)))
+        request.environ["pixelwise.why"] = f"{detail[0]['type']} at {where}"
     else:
         request.environ["pixelwise.why"] = detail
     response.content_type = "application/json"
@@ -535,9 +535,7 @@ def with_request_log(app: Bottle, settings: Settings, limiter: RateLimiter | Non
         except Exception:
             log.exception("request %s failed", request_id)
             body = refuse(500, "Internal Server Error")
-        path = environ["REQUEST_URI"].partition("?")[0][
-            :200
-        ]  # without the query: somebody may put a key there
+        path = environ["REQUEST_URI"].partition("?")[0][:200]  # a query may hold a key
         took, why = (time.perf_counter() - began) * 1000, environ.get("pixelwise.why", "")
         level = logging.INFO if status < "400" else logging.WARNING if status < "500" else logging.ERROR
         line = f"{client} {environ['REQUEST_METHOD']} {path} {status} {took:.1f}ms {request_id} {why}"
@@ -647,6 +645,7 @@ class Server(TcpWSGIServer):
             known = len(self.active_channels)
             self.handle_accept()
         wasyncore.dispatcher.close(self)
+        notify("STOPPING=1")
         began = time.time()
         while self.active_channels and time.time() < began + DRAIN_SECONDS:
             wasyncore.loop(timeout=0.05, use_poll=True, map=self._map, count=1)
