@@ -27,12 +27,16 @@ import math
 import re
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
+from array import array
 from collections import namedtuple
+from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
+from urllib.parse import unquote
 
 import dotenv
 import numpy as np
@@ -126,7 +130,9 @@ def read_env_file(path: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError):
         raise SettingError(f"{path}: not readable; make it a text file of KEY=value lines") from None
     for number, line in enumerate(lines, 1):
-        if not re.fullmatch(r"""\s*(#.*)?|\w+=([^\s"'\\$`#]*|"[^"\\$`]*"|'[^'\\$`]*')""", line):
+        if line.endswith("\\") or not re.fullmatch(
+            r"""\s*(#.*)?|\w+=([^\s"'\\$`#]*|"[^"\\$`]*"|'[^'\\$`]*')""", line
+        ):
             raise SettingError(f"{path} line {number}: write KEY=value, no spaces around =, no $, # or \\")
     return dotenv.dotenv_values(path, interpolate=False)
 
@@ -246,8 +252,8 @@ def explain(error) -> dict:
         "type": f"{shown} is not of type {rule}",
         "minimum": f"{shown} is less than the minimum of {rule}",
         "maximum": f"{shown} is greater than the maximum of {rule}",
-        "minItems": f"{shown} is too short: {rule} are needed",
-        "maxItems": f"{shown} is too long: {rule} are needed",
+        "minItems": f"{shown} is too short: {rule} items are needed",
+        "maxItems": f"{shown} is too long: {rule} items are needed",
         "required": "this field is missing",
         "additionalProperties": "there is no such field",
     }
@@ -255,37 +261,46 @@ def explain(error) -> dict:
     return {"type": error.validator, "loc": loc, "msg": message}
 
 
-def answer(name: str, body: dict) -> str:
+def answer(name: str, body: dict) -> bytes:
     """`body` as JSON, less the fields that schemas/<name>.json does not declare.
     Raises ContractError where the rest is not what that schema says."""
-    declared = {key: body[key] for key in SCHEMAS[name]["properties"] if key in body}
-    if not surely_valid(declared, SCHEMAS[name]):
-        for error in validator(name).iter_errors(declared):
-            raise ContractError(f"{name} refuses {list(error.absolute_path)}: {error.validator}")
     response.content_type = "application/json"
-    return json.dumps(declared, separators=(",", ":"), allow_nan=False)
+    declared = {field: body[field] for field in SCHEMAS[name]["properties"] if field in body}
+    if SURELY_VALID[name](declared):
+        return orjson.dumps(declared)
+    for error in validator(name).iter_errors(declared):
+        raise ContractError(f"{name} refuses {list(error.absolute_path)}: {error.validator}")
+    return json.dumps(declared, allow_nan=False).encode()
 
 
-def surely_valid(value, schema) -> bool:
-    """True only where JSON Schema says so too; False means: ask jsonschema."""
+def surely_valid(schema):
+    """A fast test for values: True only where JSON Schema says so too; False means: ask jsonschema."""
     if not isinstance(schema, dict):
-        return False
+        return lambda value: False
     words = schema.keys() - {"$schema", "title", "description", "type"}
     match schema.get("type"):
-        case "object" if type(value) is dict and words <= {"required", "properties", "additionalProperties"}:
-            fields, others = schema.get("properties", {}), schema.get("additionalProperties")
-            return all(name in value for name in schema.get("required", ())) and all(
-                surely_valid(item, fields.get(name, others)) for name, item in value.items()
+        case "object" if words <= {"required", "properties", "additionalProperties"}:
+            required = set(schema.get("required", ()))
+            fields = {name: surely_valid(field) for name, field in schema.get("properties", {}).items()}
+            other = surely_valid(schema.get("additionalProperties"))
+            return lambda value: (
+                type(value) is dict
+                and required <= value.keys()
+                and all(fields.get(name, other)(item) for name, item in value.items())
             )
-        case "number" if type(value) is float and words <= {"minimum", "maximum"}:
-            return schema.get("minimum", -math.inf) <= value <= schema.get("maximum", math.inf)
+        case "number" if words <= {"minimum", "maximum"}:
+            low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
+            return lambda value: type(value) is float and math.isfinite(value) and low <= value <= high
         case "string" if not words:
-            return type(value) is str
+            return lambda value: type(value) is str
         case "array" if words <= {"maxItems"}:
-            return value == []
+            return lambda value: value == []
         case None if words == {"enum"}:
-            return type(value) is str and value in schema["enum"]
-    return False
+            return lambda value: type(value) is str and value in schema["enum"]
+    return lambda value: False
+
+
+SURELY_VALID = {name: surely_valid(schema) for name, schema in SCHEMAS.items()}
 
 
 def openapi() -> dict:
@@ -412,9 +427,10 @@ def build_app(settings: Settings, model: Classifier, draining: threading.Event |
 
     @app.route("/classify", ["POST"])
     def classify():
-        within_budget(limiter, request.environ)  # 1: 429
-        authenticate(request.environ, settings.secret_api_key)  # 2: 401
-        body = json_body(request.environ)  # 3: 413, 415
+        environ = request.environ
+        within_budget(limiter, environ)  # 1: 429
+        authenticate(environ, settings.secret_api_key)  # 2: 401
+        body = json_body(environ)  # 3: 413, 415
         picture = accepted_pixels(body)  # 4: 422
         return answer("classify.response", model.classify_batch(picture)[0])
 
@@ -481,9 +497,10 @@ def error_as_json(error: HTTPError) -> str:
 
 
 def refuse_odd_paths() -> None:
-    """404 for paths that waitress or Bottle would bend into a route: //health, /hea%FFlth."""
-    path = re.sub(r"^\w+://[^/]*", "", request.environ.get("REQUEST_URI", "/"))
-    if path.startswith("//") or not request.environ["bottle.raw_path"].isascii():
+    """404 for paths that waitress or Bottle would bend into a route: //health, /%2Fhealth, /hea%FFlth."""
+    environ = request.environ
+    written = re.sub(r"^\w+://[^/?]*|[?#].*", "", environ["REQUEST_URI"])
+    if unquote(written, "ascii") != environ["bottle.raw_path"]:  # what is not ASCII equals nothing
         raise HTTPError(404)
 
 
@@ -571,6 +588,13 @@ class Task(WSGITask):
         if self.request.error or self.channel.server.draining.is_set():
             self.set_close_on_finish()
 
+    def write(self, data):
+        if not self.wrote_header and data and self.content_length == len(data):
+            head, self.wrote_header = self.build_response_header(), True  # both in one send
+            self.content_bytes_written = self.channel.write_soon(head + data) - len(head)
+        else:
+            super().write(data)
+
     def get_environment(self):
         environ = super().get_environment()
         error = self.request.error
@@ -640,12 +664,14 @@ class Server(TcpWSGIServer):
 
     def drain(self):
         """Accept what is in the queue, refuse the rest, finish all that was accepted, then close."""
-        known = -1
-        while known < len(self.active_channels):
-            known = len(self.active_channels)
-            self.handle_accept()
-        wasyncore.dispatcher.close(self)
         notify("STOPPING=1")
+        if not passed_by_systemd():  # a passed socket keeps its queue for the next process
+            refuse_handshakes(self.socket)
+            known = -1
+            while known < len(self.active_channels):
+                known = len(self.active_channels)
+                self.handle_accept()
+        wasyncore.dispatcher.close(self)
         began = time.time()
         while self.active_channels and time.time() < began + DRAIN_SECONDS:
             wasyncore.loop(timeout=0.05, use_poll=True, map=self._map, count=1)
@@ -654,6 +680,18 @@ class Server(TcpWSGIServer):
                     channel.will_close = True
         self.task_dispatcher.shutdown(timeout=1)
         wasyncore.close_all(self._map)
+
+
+def refuse_handshakes(listener: socket.socket) -> None:
+    """Drop every SYN from now on, so that nobody connects between the last accept and the close.
+
+    A client whose SYN is dropped sends it again a second later: to nobody, or to the next process. The filter
+    is classic BPF (Linux, socket(7) SO_ATTACH_FILTER): is bit 0x02 of byte 13 of the TCP header set?
+    """
+    lines = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+    program = array("B", b"".join(struct.pack("HBBI", *line) for line in lines))
+    with suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HL", len(lines), program.buffer_info()[0]))
 
 
 class SelfTest:
@@ -674,25 +712,33 @@ def notify(message: str) -> None:
     """Tell systemd (sd_notify(3)); nothing happens where systemd did not ask for it."""
     name = os.environ.get("NOTIFY_SOCKET", "")
     if name:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unix:
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unix:
             unix.sendto(message.encode(), name.replace("@", "\0", 1) if name[0] == "@" else name)
 
 
+def passed_by_systemd() -> bool:
+    """Whether descriptor 3 is a listening socket that systemd opened for us (sd_listen_fds(3))."""
+    return os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS", "0") != "0"
+
+
 def listening_socket(settings: Settings) -> socket.socket:
-    """The socket that systemd passed (sd_listen_fds(3)), else a new one on HOST and PORT.
-    Raises SettingError where this machine cannot listen, and OSError (EADDRINUSE) where the port is taken."""
-    if os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS", "0") != "0":
+    """The socket that systemd passed, else a new one on HOST and PORT.
+    Raises SettingError where this machine cannot listen, and FileExistsError where the port is taken."""
+    if passed_by_systemd():
         return socket.socket(fileno=3)
+    host, port = settings.host, settings.port
     try:
-        family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address, family=family)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise
-        key = "PORT" if error.errno == errno.EACCES else "HOST"
-        value = settings.port if key == "PORT" else settings.host
-        remedy = "choose a port from 1024 on" if key == "PORT" else "write an address of this machine"
-        raise SettingError(f"{key}: cannot listen on {value!r}; {remedy}") from None
+    except PermissionError:
+        raise SettingError(f"PORT: cannot listen on {port}; choose a port from 1024 on") from None
+    except (OSError, UnicodeError) as error:
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
+            remedy = "stop the other program (ss -ltnp shows it) or set PORT"
+            raise FileExistsError(f"PORT: {port} is taken; {remedy}") from None
+        raise SettingError(
+            f"HOST: cannot listen on {host[:80]!r}; write an address of this machine"
+        ) from None
 
 
 def main(arguments: list[str]) -> int:
@@ -712,8 +758,8 @@ def main(arguments: list[str]) -> int:
     except (SettingError, ArtefactError) as error:
         log.error("%s", error)
         return 78  # EX_CONFIG of sysexits.h
-    except OSError:
-        log.error("PORT: %d is taken; stop the other program (ss -ltnp shows it) or set PORT", settings.port)
+    except FileExistsError as error:
+        log.error("%s", error)
         return 1
     self_test = SelfTest(model) if "WATCHDOG_USEC" in os.environ else None
     server = Server(build_app(settings, model, draining), listener, draining, self_test)
@@ -723,6 +769,8 @@ def main(arguments: list[str]) -> int:
     log.info("listening on http://%s:%d with %d classes of %s", host, port, len(model.classes), path.name)
     notify("READY=1")
     server.run()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # a second one must not kill what is leaving already
     log.info("stopped")
     return 0
 

@@ -109,15 +109,18 @@ _load_once = functools.cache(load)
 
 def listed_digest(path: Path) -> str:
     """The digest that SHA256SUMS, beside the artefact or in models/, lists for it. Raises ArtefactError."""
-    for sums in (path.parent / "SHA256SUMS", MODELS / "SHA256SUMS"):
-        if sums.is_file():
-            for line in sums.read_text(encoding="utf-8").splitlines():
-                digest, _, name = line.partition(" ")
-                if name.strip().removeprefix("*") == path.name and re.fullmatch(r"[0-9a-fA-F]{64}", digest):
-                    return digest
+    for folder in (path.parent, MODELS):
+        try:
+            lines = (folder / "SHA256SUMS").read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            digest, _, name = line.partition(" ")
+            if name.strip().removeprefix("*") == path.name and re.fullmatch(r"[0-9a-fA-F]{64}", digest):
+                return digest
     raise ArtefactError(
-        f"no SHA256SUMS lists {path.name}: set MODEL_SHA256 to the digest that its publisher names "
-        f"(`sha256sum {path}` prints the one that is here)"
+        f"no SHA256SUMS lists {path.name[:80]}: set MODEL_SHA256 to the digest that its publisher names "
+        "(sha256sum prints that of the file that is here)"
     )
 
 
@@ -149,15 +152,16 @@ def prepare(pipeline) -> list[np.ndarray] | None:
 
 def _forward(layers: list[np.ndarray], ink: np.ndarray) -> np.ndarray:
     """Scores (N, classes) of ink (N, 784): relu between the layers and softmax at the end."""
-    weights, biases = layers[0], layers[1]
-    if len(ink) == 1:  # one picture has ink in about every eighth pixel: add up those rows, skip the rest
-        values = weights[ink[0].nonzero()[0]].sum(axis=0, keepdims=True)
-    else:
-        values = ink @ weights
-    values += biases
-    for weights, biases in zip(layers[2::2], layers[3::2]):
-        np.maximum(values, 0, out=values)
-        values = values @ weights
+    values = ink
+    for number in range(0, len(layers), 2):
+        weights, biases = layers[number : number + 2]
+        if number:
+            np.maximum(values, 0, out=values)
+        if len(values) == 1:  # most of one picture is paper, and most units are silent: skip their weights
+            rows = (values[0] > 0).nonzero()[0]
+            values = values.take(rows, axis=1) @ weights.take(rows, axis=0)
+        else:
+            values = values @ weights
         values += biases
     values -= values.max(axis=1, keepdims=True)
     np.exp(values, out=values)
@@ -173,7 +177,7 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ArtefactError(
-            f"cannot read the artefact {path} ({error.strerror}): set MODEL_PATH to a model file, "
+            f"cannot read the artefact {str(path)[:200]} ({error.strerror}): set MODEL_PATH to a model file, "
             "or restore this one with git checkout or bash setup-server.sh"
         ) from None
 

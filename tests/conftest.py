@@ -1,0 +1,107 @@
+"""Fixtures: real server processes, each on a port of its own, stopped and checked when the test is over."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+import wire
+
+
+@pytest.fixture
+def start_server():
+    """A factory: `start_server(RATE_LIMIT="3/second")` starts a server with these settings."""
+    started = []
+
+    def start(*arguments, **settings) -> wire.Process:
+        started.append(wire.Process(*arguments, **settings))
+        return started[-1]
+
+    yield start
+    stop_all(started)
+
+
+@pytest.fixture(scope="module")
+def server():
+    """One server without a rate limit for all tests of a file that leave no trace in it."""
+    running = wire.Process()
+    yield running
+    stop_all([running])
+
+
+@pytest.fixture(scope="module")
+def debug_server():
+    """The same with DEBUG=true."""
+    running = wire.Process(DEBUG="true")
+    yield running
+    stop_all([running])
+
+
+def stop_all(processes: list[wire.Process]) -> None:
+    problems = []
+    for process in processes:
+        try:
+            process.stop()
+        except AssertionError as problem:
+            problems.append(problem)
+    if problems:
+        raise problems[0]
+
+
+@pytest.fixture
+def copy_of_the_repo(tmp_path) -> Path:
+    """server.py, schemas/ and models/ in a folder of their own, to be changed at will."""
+    copy = tmp_path / "repo"
+    (copy / "models").mkdir(parents=True)
+    shutil.copy(wire.SERVER, copy / "server.py")
+    shutil.copytree(wire.ROOT / "schemas", copy / "schemas")
+    for file in (wire.ROOT / "models").glob("*.py"):
+        shutil.copy(file, copy / "models")
+    artefact = wire.ROOT / wire.SETTINGS["MODEL_PATH"]
+    shutil.copy(artefact.parent / "SHA256SUMS", copy / "models")
+    (copy / "models" / artefact.name).symlink_to(artefact)
+    prepared = wire.ROOT / "models" / ".prepared"
+    if prepared.is_dir():  # spares every copy the unpickling
+        (copy / "models" / ".prepared").mkdir()
+        for file in prepared.glob("*.npz"):
+            (copy / "models" / ".prepared" / file.name).symlink_to(file)
+    return copy
+
+
+ODD_MODEL = """
+import pathlib, time, types
+HERE = pathlib.Path(__file__).parent
+TABLE = {1: [float("nan"), 0.5], 2: [1.5, -0.5], 3: [float("inf"), 0.0]}
+
+def predict_proba(ink):
+    if (HERE / "sick").exists():
+        raise RuntimeError("the password is swordfish")
+    while ink.sum() == 5 and not (HERE / "go on").exists():
+        time.sleep(0.01)
+    import numpy
+    return numpy.array([TABLE.get(int(ink.sum()), [0.25, 0.75])] * len(ink))
+
+MODEL = types.SimpleNamespace(classes_=["3", "8"], predict_proba=predict_proba)
+"""
+
+
+@pytest.fixture
+def odd_model(copy_of_the_repo) -> Path:
+    """A copy of the repo whose model knows the classes "3" and "8" alone, always sees an 8, and is moody:
+
+    it fails while the file `sick` exists, its scores are nonsense for a picture with 1, 2 or 3 pixels of ink,
+    and over one with 5 it broods until the file `go on` exists.
+    """
+    (copy_of_the_repo / "odd_model.py").write_text(ODD_MODEL)
+    install_artefact(copy_of_the_repo, b"codd_model\nMODEL\n.")
+    return copy_of_the_repo
+
+
+def install_artefact(repo: Path, content: bytes, name: str = "digit_classifier_v1.pkl") -> Path:
+    """Put an artefact into a copy of the repo, with its digest in SHA256SUMS."""
+    file = repo / "models" / name
+    file.unlink(missing_ok=True)
+    file.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    (repo / "models" / "SHA256SUMS").write_text(f"{digest}  {name}\n")
+    return file

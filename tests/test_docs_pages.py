@@ -1,0 +1,134 @@
+"""/docs and /redoc as a student sees them: in a real browser, without any other host."""
+
+import json
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import wire
+from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+INSTALL = "sudo apt-get install -y chromium chromium-driver"
+SECONDS = 60  # a browser on a busy machine takes its time
+
+
+@pytest.fixture
+def browser(tmp_path):
+    for program in (CHROMIUM, DRIVER):
+        assert program.exists(), f"{program} is missing: {INSTALL}"
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for flag in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-dev-shm-usage",
+        "--window-size=1300,1600",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    yield driver
+    driver.quit()
+
+
+def wait_for(browser, selector: str, text: str = ""):
+    """The first visible element for the CSS selector that has the text."""
+
+    def found(_):
+        for element in browser.find_elements(By.CSS_SELECTOR, selector):
+            if element.is_displayed() and text in element.text:
+                return element
+        return None
+
+    wait = WebDriverWait(browser, SECONDS, 0.1, ignored_exceptions=[StaleElementReferenceException])
+    return wait.until(found, f"no {selector} with {text!r} in the page")
+
+
+def press(browser, selector: str, text: str = ""):
+    element = wait_for(browser, selector, text)
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", element)
+    element.click()
+
+
+def assert_quiet_and_offline(browser, url: str):
+    """No warning or error in the console, and every request went to this server or nowhere."""
+    assert [entry for entry in browser.get_log("browser") if entry["level"] in ("WARNING", "SEVERE")] == []
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    assert any(params["request"]["url"].startswith(url) for params in asked)
+    for params in asked:
+        address = urlsplit(params["request"]["url"])
+        assert address.scheme in ("data", "blob", "chrome") or address.netloc == urlsplit(url).netloc, params
+    answers = [
+        event["params"]["response"] for event in events if event["method"] == "Network.responseReceived"
+    ]
+    assert {response["status"] for response in answers if response["url"].startswith("http")} <= {200}
+    ids = {params["requestId"] for params in asked}  # the browser's own start page is not among them
+    failures = [event["params"] for event in events if event["method"] == "Network.loadingFailed"]
+    assert [failure for failure in failures if failure["requestId"] in ids] == []
+
+
+def test_swagger_ui_classifies_the_digit_of_the_example(debug_server, browser, tmp_path):
+    browser.get(debug_server.url + "/docs")
+    assert "PixelWise" in wait_for(browser, ".info .title").text
+    assert {block.text for block in browser.find_elements(By.CSS_SELECTOR, ".opblock-summary-path")} == {
+        "/classify",
+        "/results",
+        "/health",
+    }
+    press(browser, ".btn.authorize", "Authorize")
+    wait_for(browser, ".auth-container input").send_keys(wire.KEY)
+    press(browser, ".auth-container button.authorize", "Authorize")
+    press(browser, ".auth-container button.btn-done", "Close")
+
+    for operation, shown in [("classify", '"prediction": "7"'), ("health", '"status": "ok"')]:
+        block = f"div[id$='-{operation}']"
+        press(browser, f"{block} .opblock-summary-control")
+        press(browser, f"{block} .try-out__btn", "Try it out")
+        if operation == "classify":
+            example = wait_for(browser, f"{block} textarea.body-param__text").get_attribute("value")
+            assert json.loads(example) == wire.DIGIT
+        press(browser, f"{block} button.execute", "Execute")
+        live = f"{block} .live-responses-table"
+        assert wait_for(browser, f"{live} tbody .response-col_status").text.startswith("200")
+        assert shown in wait_for(browser, f"{live} .highlight-code", shown).text
+    browser.save_screenshot(str(tmp_path / "docs.png"))
+    assert_quiet_and_offline(browser, debug_server.url)
+    assert debug_server.log.count("POST /classify 200") == 1
+
+
+def test_swagger_ui_shows_the_401_of_a_visitor_without_a_key(debug_server, browser):
+    browser.get(debug_server.url + "/docs")
+    block = "div[id$='-classify']"
+    press(browser, f"{block} .opblock-summary-control")
+    press(browser, f"{block} .try-out__btn", "Try it out")
+    press(browser, f"{block} button.execute", "Execute")
+    live = f"{block} .live-responses-table"
+    assert wait_for(browser, f"{live} tbody .response-col_status").text.startswith("401")
+    assert "X-API-Key" in wait_for(browser, f"{live} .highlight-code", "detail").text
+
+
+def test_redoc_shows_the_three_routes(debug_server, browser, tmp_path):
+    browser.get(debug_server.url + "/redoc")
+    wait_for(browser, "h1", "PixelWise")
+    for method, path in [("POST", "/classify"), ("GET", "/results"), ("GET", "/health")]:
+        wait_for(browser, "a, li, button, span", path)
+        assert f"{method}\n{path}" in wait_for(browser, "body").text
+    for tag, summary in [
+        ("inference", "Which digit is this?"),
+        ("reading", "Can the service classify right now?"),
+    ]:
+        press(browser, f"a[href*='{tag}'], [role='link'], label, li", tag)
+        wait_for(browser, "body", summary)
+    browser.save_screenshot(str(tmp_path / "redoc.png"))
+    assert_quiet_and_offline(browser, debug_server.url)
