@@ -119,8 +119,8 @@ def listed_digest(path: Path) -> str:
             if name.strip().removeprefix("*") == path.name and re.fullmatch(r"[0-9a-fA-F]{64}", digest):
                 return digest
     raise ArtefactError(
-        f"no SHA256SUMS lists {path.name[:80]}: set MODEL_SHA256 to the digest that its publisher names "
-        "(sha256sum prints that of the file that is here)"
+        f"no SHA256SUMS lists {path.name[:80]}: correct MODEL_PATH, or set MODEL_SHA256 to the digest "
+        "that the publisher of the file names (sha256sum prints that of the file that is here)"
     )
 
 

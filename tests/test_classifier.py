@@ -238,7 +238,7 @@ def test_the_digest_is_looked_up_beside_the_artefact_and_in_models(tmp_path):
     (classifier.MODELS / "SHA256SUMS").write_text("d" * 64 + "  three.pkl\n")
     assert classifier.listed_digest(tmp_path / "three.pkl") == "d" * 64
     for name in ("short.pkl", "none.pkl"):
-        with pytest.raises(classifier.ArtefactError, match="set MODEL_SHA256"):
+        with pytest.raises(classifier.ArtefactError, match="or set MODEL_SHA256"):
             classifier.listed_digest(tmp_path / name)
 
 

@@ -102,7 +102,7 @@ def test_swagger_ui_classifies_the_digit_of_the_example(debug_server, browser, t
         live = f"{block} .live-responses-table"
         assert wait_for(browser, f"{live} tbody .response-col_status").text.startswith("200")
         assert shown in wait_for(browser, f"{live} .highlight-code", shown).text
-    browser.save_screenshot(str(tmp_path / "docs.png"))
+        browser.save_screenshot(str(tmp_path / f"{operation}.png"))
     assert_quiet_and_offline(browser, debug_server.url)
     assert debug_server.log.count("POST /classify 200") == 1
 

@@ -419,6 +419,14 @@ def test_a_peer_that_is_no_trusted_proxy_cannot_choose_its_address(proxied_serve
         assert " 127.0.0.2 POST /classify" in proxied_server.log_line(answer)
 
 
+def test_a_window_is_never_longer_than_the_policy_says(proxied_server):
+    clients = [[("X-Forwarded-For", f"10.1.{number // 250}.{number % 250}")] for number in range(300)]
+    with proxied_server.connect() as connection:
+        connection.send(b"".join(classify_bytes(b"", key="wrong", headers=client) for client in clients))
+        budgets = {budget_of(connection.read_answer()) for _ in clients}
+    assert budgets == {(999, 3600)}
+
+
 def test_two_spellings_of_an_address_share_a_budget(strict_server):
     for first, second in [("2001:db8::5", "2001:0DB8:0::0005"), ("192.0.2.5", "::ffff:192.0.2.5")]:
         assert strict_server.classify(headers=[("X-Forwarded-For", first)]).status == 200
