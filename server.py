@@ -518,6 +518,11 @@ def journal_reads() -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
+@functools.lru_cache(maxsize=1)
+def clock_time(second: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+
+
 def log_lines(priority: int, text: str) -> str:
     """The text as lines of the log: each with its priority for the journal, else with time and level."""
     prefix = (
@@ -584,6 +589,7 @@ REQUEST_SECONDS = 10  # a request must have arrived as a whole by then
 IDLE_SECONDS = 60  # a connection without a request is closed after that
 DRAIN_SECONDS = 8  # accepted requests have so long to finish after SIGTERM
 CONNECTIONS = 256  # at once
+THREADS_AT_NEED = 4  # once a request is stuck in the model; until then a single one answers
 
 
 class RequestTimeout(Error):
@@ -597,7 +603,12 @@ class Parser(HTTPRequestParser):
 
 
 class Task(WSGITask):
-    """Lets the application answer broken requests too, and says goodbye on connections that will close."""
+    """One request on a worker thread. The application answers broken requests too, and a connection that
+    will close says so."""
+
+    def service(self):
+        super().service()
+        self.channel.server.finished += 1
 
     def start(self):
         super().start()
@@ -650,9 +661,11 @@ class Server(TcpWSGIServer):
 
     def __init__(self, app, listener: socket.socket, draining: threading.Event, self_test=None):
         self.draining, self.self_test = draining, self_test
+        self.finished = self.finished_before = 0  # requests
         limits = {"connection_limit": CONNECTIONS, "max_request_header_size": 16384, "ident": None}
         limits |= {"max_request_body_size": 16 * MAX_BODY, "clear_untrusted_proxy_headers": False}
-        adj = Adjustments(threads=4, cleanup_interval=1, **limits)
+        # more threads would only take the GIL from each other: four answered a quarter as many requests
+        adj = Adjustments(threads=1, cleanup_interval=1, **limits)
         sockinfo = (listener.family, listener.type, listener.proto, listener.getsockname())
         super().__init__(app, map={}, _sock=listener, adj=adj, sockinfo=sockinfo, bind_socket=False)
 
@@ -668,7 +681,7 @@ class Server(TcpWSGIServer):
         self.pull_trigger()
 
     def maintenance(self, now: float):
-        """Once a second: cut off slow senders and idle connections, and feed the watchdog."""
+        """Once a second: cut off the slow and the idle, get past a stuck request, feed the watchdog."""
         crowded = self.in_connection_overflow  # then whoever only holds a place has to make room
         unfinished, idle = (2, 1) if crowded else (REQUEST_SECONDS, IDLE_SECONDS)
         for channel in list(self.active_channels.values()):
@@ -676,6 +689,9 @@ class Server(TcpWSGIServer):
                 channel.time_out()
             elif channel.is_idle() and now - channel.last_activity > idle:
                 channel.will_close = True
+        if self.task_dispatcher.queue and self.finished == self.finished_before:
+            self.task_dispatcher.set_thread_count(THREADS_AT_NEED)
+        self.finished_before = self.finished
         if self.self_test:
             self.add_task(self.self_test)
 
@@ -689,6 +705,7 @@ class Server(TcpWSGIServer):
                 known = len(self.active_channels)
                 self.handle_accept()
         wasyncore.dispatcher.close(self)
+        self.task_dispatcher.set_thread_count(THREADS_AT_NEED)
         began = time.time()
         while self.active_channels and time.time() < began + DRAIN_SECONDS:
             wasyncore.loop(timeout=0.05, use_poll=True, map=self._map, count=1)

@@ -153,15 +153,12 @@ def prepare(pipeline) -> list[np.ndarray] | None:
 def _forward(layers: list[np.ndarray], ink: np.ndarray) -> np.ndarray:
     """Scores (N, classes) of ink (N, 784): relu between the layers and softmax at the end."""
     values = ink
-    for number in range(0, len(layers), 2):
-        weights, biases = layers[number : number + 2]
-        if number:
-            np.maximum(values, 0, out=values)
-        if len(values) == 1:  # most of one picture is paper, and most units are silent: skip their weights
-            rows = (values[0] > 0).nonzero()[0]
-            values = values.take(rows, axis=1) @ weights.take(rows, axis=0)
+    for weights, biases in zip(layers[::2], layers[1::2]):
+        if len(ink) == 1:  # most of one picture is paper, and most units are silent: skip their weights
+            active = (values[0] > 0).nonzero()[0]
+            values = values.take(active, axis=1) @ weights.take(active, axis=0)
         else:
-            values = values @ weights
+            values = np.maximum(values, 0) @ weights
         values += biases
     values -= values.max(axis=1, keepdims=True)
     np.exp(values, out=values)

@@ -856,6 +856,41 @@ def test_a_port_that_needs_root_is_named(monkeypatch):
         server.listening_socket(read(PORT="80"))
 
 
+def test_a_request_that_is_stuck_in_the_model_does_not_keep_health_from_answering():
+    """There is one worker thread; once it makes no progress for a second or two, others help out."""
+    stuck, release, draining = threading.Event(), threading.Event(), threading.Event()
+
+    class StuckModel(FakeModel):
+        def classify_batch(self, images):
+            if images.any():
+                stuck.set()
+                assert release.wait(30)
+            return super().classify_batch(images)
+
+    listener = server.listening_socket(read(PORT="0"))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    running = server.Server(server.build_app(read(), StuckModel(), draining), listener, draining)
+    headers = {"X-API-Key": KEY, "Content-Type": "application/json"}
+    picture = urllib.request.Request(f"{url}/classify", json.dumps(DIGIT).encode(), headers)
+    answers = []
+    server_thread = threading.Thread(target=running.run)
+    client = threading.Thread(
+        target=lambda: answers.append(urllib.request.urlopen(picture, timeout=30).status)
+    )
+    server_thread.start()
+    client.start()
+    try:
+        assert stuck.wait(10)
+        assert urllib.request.urlopen(f"{url}/health", timeout=10).status == 200
+        assert not answers
+    finally:
+        release.set()
+        client.join(10)
+        running.stop()
+        server_thread.join(15)
+    assert answers == [200]
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_a_server_serves_and_drains_in_this_process(host):
     draining = threading.Event()
