@@ -676,9 +676,10 @@ class Server(TcpWSGIServer):
         self.drain()
 
     def stop(self, *_):
-        """The handler of SIGTERM and SIGINT."""
-        self.draining.set()
-        self.pull_trigger()
+        """The handler of SIGTERM and SIGINT. Only the first one counts: a second may come after the close."""
+        if not self.draining.is_set():
+            self.draining.set()
+            self.pull_trigger()
 
     def maintenance(self, now: float):
         """Once a second: cut off the slow and the idle, get past a stuck request, feed the watchdog."""

@@ -909,3 +909,4 @@ def test_a_server_serves_and_drains_in_this_process(host):
         thread.join(timeout=15)
     assert not thread.is_alive()
     assert time.monotonic() - began < 10
+    running.stop()  # a second signal, after the close, is no error
