@@ -271,8 +271,8 @@ main() {
         "$PYTHON" -m pytest "${@:2}"
       else
         "$PYTHON" -m pytest --cov --cov-report=
-        "$PYTHON" -m coverage report --include=server.py --fail-under=95
-        "$PYTHON" -m coverage report --include=models/classifier.py --fail-under=95
+        "$PYTHON" -m coverage report --include="$ROOT/server.py" --fail-under=95
+        "$PYTHON" -m coverage report --include="$ROOT/models/classifier.py" --fail-under=95
       fi
       what_next "start the server with \`bash setup-server.sh serve\`; from another terminal, ask it:"
       ;;
