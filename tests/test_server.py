@@ -110,6 +110,7 @@ def test_the_defaults_are_those_of_the_contract():
         ("RATE_LIMIT", "100/hour", (100, 3600)),
         ("RATE_LIMIT", "off", None),
         ("TRUSTED_PROXY", "::0001", "::1"),
+        ("TRUSTED_PROXY", "::ffff:10.0.0.1", "10.0.0.1"),
         ("MODEL_SHA256", "aB" * 32, "aB" * 32),
     ],
 )
@@ -143,6 +144,7 @@ def test_good_values_are_read(key, text, value):
         ("RATE_LIMIT", "30/minute\n"),
         ("RATE_LIMIT", "OFF"),
         ("TRUSTED_PROXY", "localhost"),
+        ("TRUSTED_PROXY", " 10.0.0.1"),
         ("TRUSTED_PROXY", "10.0.0.0/8"),
     ],
 )
@@ -645,6 +647,7 @@ def test_a_full_table_forgets_the_oldest_windows_first():
         ("10.0.0.1", "10.0.0.2", "1.2.3.4", "10.0.0.2"),
         ("10.0.0.1", "10.0.0.1", "1.2.3.4", "1.2.3.4"),
         ("10.0.0.1", "::ffff:10.0.0.1", "1.2.3.4", "1.2.3.4"),
+        ("::ffff:10.0.0.1", "10.0.0.1", "1.2.3.4", "1.2.3.4"),
         ("10.0.0.1", "10.0.0.1", "9.9.9.9, 1.2.3.4", "1.2.3.4"),
         ("10.0.0.1", "10.0.0.1", "9.9.9.9,  2001:DB8::1 ", "2001:db8::1"),
         ("10.0.0.1", "10.0.0.1", "1.2.3.4, unknown", "10.0.0.1"),

@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from models.classifier import classify_batch
+
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = re.findall(r"^([A-Z_0-9]+)=", (ROOT / ".env.example").read_text(), re.M)
 
@@ -320,6 +322,17 @@ def test_the_readme_tells_of_every_setting_route_and_command():
         defaults = dict(re.findall(r"^([A-Z_0-9]+)=(.*)$", (ROOT / ".env.example").read_text(), re.M))
         assert row[0] in defaults
         assert row[1].strip() in (defaults[row[0]], "none", "empty", ""), row
+
+
+def test_the_answer_in_the_readme_is_the_real_one():
+    shown = (ROOT / "README.md").read_text().split('{"prediction":"7",')[1].split("\n")[0]
+    picture = np.array(json.loads((ROOT / "models/sample.json").read_text())["pixels"], dtype=np.uint8)
+    answer = classify_batch(picture[None])[0]
+    real = {"confidence": answer["confidence"]} | answer["scores"]
+    numbers = re.findall(r'"(\w+)":([\d.e-]+)', shown)
+    assert len(numbers) == 5
+    for name, number in numbers:
+        assert 0 <= real[name] - float(number) < 0.1 * float(number), name
 
 
 def test_every_dependency_is_pinned_exactly():
