@@ -1,0 +1,242 @@
+"""What a check is: a function with points, needs and a hint, whose docstring is the sentence a student reads.
+
+A check takes what it asks by the names of its arguments (`api`, `digits`, `prod`, `unit`), returns None when the
+server keeps its promise, and raises Failed, with what was expected and received, when it does not. It raises
+CannotCheck when it found out nothing: that is never graded as wrong.
+"""
+
+import inspect
+import random
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+PASSED, FAILED, UNSTABLE, UNCHECKED = "passed", "failed", "unstable", "could not be checked"
+SECONDS = 10  # a check may take this long, unless it says otherwise
+
+
+class Failed(Exception):
+    """The server broke a promise. received, expected: what stands in the report; evidence: the exchange."""
+
+    def __init__(self, received: str, expected: str, exchange=None):
+        super().__init__(f"received {received}, expected {expected}")
+        self.received, self.expected, self.exchange = received, expected, exchange
+
+
+class CannotCheck(Exception):
+    """Nothing was found out: the server is gone, or a tool or an option is missing. The message says which."""
+
+
+class Gone(CannotCheck):
+    """The server no longer answers. curl: the line that shows it."""
+
+
+# ---- Declaring checks -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Check:
+    name: str  # "m2.a pixel of 256 is refused"
+    number: float  # its place in the report, stable across runs: milestone and place in the file
+    sentence: str
+    function: Callable
+    points: float
+    stretch: bool
+    needs: tuple[str, ...]
+    hint: str
+    seconds: float
+    last: bool = False  # runs although the server is gone: to say so
+
+    @property
+    def milestone(self) -> str:
+        return self.name.partition(".")[0]
+
+
+def points(number: float, *, stretch: bool = False):
+    """What a check is worth; a stretch check is not needed to pass the milestone."""
+    return _mark(points=number, stretch=stretch)
+
+
+def needs(*names: str):
+    """Names of checks that must have passed before, with their milestone where it is another ("m1.…")."""
+    return _mark(needs=names)
+
+
+def hint(text: str):
+    """What a student may look at after a failure."""
+    return _mark(hint=text)
+
+
+def at_most(seconds: float):
+    """The time limit of a check that needs more than SECONDS."""
+    return _mark(seconds=seconds)
+
+
+def even_when_gone(function):
+    """For the check that says whether the server survived."""
+    return _mark(last=True)(function)
+
+
+def _mark(**values):
+    def decorate(function):
+        function.__dict__.setdefault("check", {}).update(values)
+        return function
+
+    return decorate
+
+
+def is_check(function) -> bool:
+    return inspect.isfunction(function) and "check" in function.__dict__
+
+
+def declared(function, place: int) -> Check:
+    """The Check that a decorated test function declares; `place` counts the checks of its file from 1."""
+    milestone = re.search(r"(m\d)_\w+$", function.__module__)[1]
+    marks = function.check
+
+    def whole(name: str) -> str:
+        return name if re.match(r"m\d\.", name) else f"{milestone}.{name}"
+
+    return Check(
+        name=whole(function.__name__.removeprefix("test_").replace("_", " ")),
+        number=int(milestone[1:]) + place / 100,
+        sentence=inspect.getdoc(function).strip(),
+        function=function,
+        points=marks["points"],
+        stretch=marks["stretch"],
+        needs=tuple(map(whole, marks.get("needs", ()))),
+        hint=marks.get("hint", ""),
+        seconds=marks.get("seconds", SECONDS),
+        last=marks.get("last", False),
+    )
+
+
+def checks_of(module) -> list[Check]:
+    """The checks of a module in the order in which they stand there."""
+    functions = [function for function in vars(module).values() if is_check(function)]
+    functions = [function for function in functions if function.__module__ == module.__name__]
+    functions.sort(key=lambda function: function.__code__.co_firstlineno)
+    return [declared(function, place) for place, function in enumerate(functions, 1)]
+
+
+# ---- Running them ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Result:
+    """The outcome of one check; `schemas/checks/report.json` describes its JSON form."""
+
+    name: str
+    number: float
+    milestone: str
+    sentence: str
+    points: float
+    stretch: bool
+    status: str
+    earned: float
+    seconds: float
+    received: str = ""
+    expected: str = ""
+    reason: str = ""  # why it could not be checked, or why it is unstable
+    hint: str = ""
+    curl: str = ""
+    evidence: list[dict] = field(default_factory=list)  # the exchanges of the failed run, the last one last
+
+
+class Session:
+    """One grading of one server: what the checks are given, and the results so far.
+
+    given: {"api": …, "digits": …, …}; a check whose argument is missing here could not be checked.
+    """
+
+    def __init__(self, checks: list[Check], given: dict, seed: int, publish: Callable[[Result], None] = print):
+        self.checks = {check.name: check for check in checks}
+        self.given, self.seed, self.publish = given, seed, publish
+        self.results: dict[str, Result] = {}
+        self.lock = threading.RLock()
+        self.gone = ""  # why nothing more can be asked
+
+    def run(self, name: str) -> Result:
+        """Run a check once its needs have passed; each check runs once a session."""
+        with self.lock:
+            if name not in self.results:
+                check = self.checks[name]
+                blocked = self._blocked_by(check)
+                self.results[name] = result = (
+                    _result(check, UNCHECKED, reason=blocked) if blocked else self._run(check)
+                )
+                self.publish(result)
+            return self.results[name]
+
+    def _blocked_by(self, check: Check) -> str:
+        for name in check.needs:
+            needed = self.run(name)
+            if needed.status != PASSED:
+                return f'it needs "{needed.sentence}", which {_verb(needed.status)}'
+        for argument in inspect.signature(check.function).parameters:
+            if self.given.get(argument) is None:
+                return MISSING[argument]
+        return "" if check.last else self.gone
+
+    def _run(self, check: Check) -> Result:
+        """Run it; a check that fails runs once more, in a fresh state, before it is believed."""
+        first = self._attempt(check)
+        if first.status != FAILED:
+            return first
+        second = self._attempt(check)
+        if second.status == PASSED:
+            first.status = UNSTABLE
+            first.reason = "it failed, and passed when it was run again: the server does not always do the same"
+            return first
+        return second
+
+    def _attempt(self, check: Check) -> Result:
+        names = inspect.signature(check.function).parameters
+        random.seed(f"{self.seed} {check.name}")  # the same choices in every run with this seed
+        arguments = {name: self.given[name] for name in names}
+        for value in arguments.values():
+            if hasattr(value, "begin"):
+                value.begin(check)
+        began, exchanges = time.monotonic(), []
+        try:
+            check.function(**arguments)
+            status, told = PASSED, {}
+        except Failed as problem:
+            status, told = FAILED, {"received": problem.received, "expected": problem.expected}
+            exchanges = [problem.exchange] if problem.exchange else []
+        except CannotCheck as problem:
+            status, told = UNCHECKED, {"reason": str(problem)}
+            if isinstance(problem, Gone):
+                self.gone = f"the server is gone: {problem}"
+        result = _result(check, status, seconds=time.monotonic() - began, **told)
+        if status == FAILED:
+            api = arguments.get("api")
+            exchanges = exchanges or (api.exchanges[-1:] if api else [])
+            result.evidence = [exchange.as_evidence() for exchange in exchanges]
+            result.curl = exchanges[-1].as_curl() if exchanges else getattr(arguments.get("prod"), "last", "")
+        return result
+
+
+MISSING = {
+    "api": "it needs the address of the server: --url http://…",
+    "prod": "it needs the production machine: --prod ssh://produser@…",
+    "unit": "it needs the unit file: --unit deploy/pixelwise.service",
+    "digits": "the digits are missing",
+}
+
+
+def _verb(status: str) -> str:
+    return {FAILED: "failed", UNSTABLE: "is unstable", UNCHECKED: "could not be checked"}[status]
+
+
+def _result(check: Check, status: str, seconds: float = 0.0, **told) -> Result:
+    return Result(
+        **{name: getattr(check, name) for name in ("name", "number", "milestone", "sentence", "points", "stretch")},
+        status=status,
+        earned=check.points if status == PASSED else 0,
+        seconds=round(seconds, 3),
+        hint=check.hint if status in (FAILED, UNSTABLE) else "",
+        **told,
+    )
