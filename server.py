@@ -292,7 +292,7 @@ def surely_valid(schema):
             )
         case "number" if words <= {"minimum", "maximum"}:
             low, high = schema.get("minimum", -math.inf), schema.get("maximum", math.inf)
-            return lambda value: type(value) is float and math.isfinite(value) and low <= value <= high
+            return lambda value: type(value) is float and low <= value <= high and math.isfinite(value)
         case "string" if not words:
             return lambda value: type(value) is str
         case "array" if words <= {"maxItems"}:
@@ -501,10 +501,11 @@ def error_as_json(error: HTTPError) -> str:
 
 def refuse_odd_paths() -> None:
     """404 for paths that waitress or Bottle would bend into a route: //health, /%2Fhealth, /hea%FFlth."""
-    environ = request.environ
-    written = re.sub(r"^\w+://[^/?]*|[?#].*", "", environ["REQUEST_URI"])
-    if unquote(written, "ascii") != environ["bottle.raw_path"]:  # what is not ASCII equals nothing
-        raise HTTPError(404)
+    written, understood = request.environ["REQUEST_URI"], request.environ["bottle.raw_path"]
+    if written != understood:
+        path = re.sub(r"^\w+://[^/?]*|[?#].*", "", written)
+        if unquote(path, "ascii") != understood:  # what is not ASCII equals nothing
+            raise HTTPError(404)
 
 
 # ---- Logging: one line a request, to stderr -------------------------------------------------------------
@@ -590,7 +591,7 @@ REQUEST_SECONDS = 10  # a request must have arrived as a whole by then
 IDLE_SECONDS = 60  # a connection without a request is closed after that
 DRAIN_SECONDS = 8  # accepted requests have so long to finish after SIGTERM
 CONNECTIONS = 256  # at once
-THREADS_AT_NEED = 4  # once a request is stuck in the model; until then a single one answers
+THREADS_AT_NEED = 4  # for a model that may take its time, once a request is stuck in it; until then one
 
 
 class RequestTimeout(Error):
@@ -656,31 +657,60 @@ class Channel(HTTPChannel):
 
 
 class Server(TcpWSGIServer):
-    """waitress's server on a listening socket, plus deadlines, a watchdog and a stop that loses nothing."""
+    """waitress's server on a listening socket, plus deadlines, a watchdog and a stop that loses nothing.
+
+    at_once: the application is fast and never waits, so requests are answered in the event loop itself.
+    Handing each over to a worker thread and back, as waitress does, would take longer than the model.
+    """
 
     channel_class = Channel
 
-    def __init__(self, app, listener: socket.socket, draining: threading.Event, self_test=None):
-        self.draining, self.self_test = draining, self_test
+    def __init__(self, app, listener, draining: threading.Event, self_test=None, at_once=False):
+        self.draining, self.self_test, self.at_once = draining, self_test, at_once
+        self.due = []  # channels with a request that will be answered at once
         self.finished = self.finished_before = 0  # requests
         limits = {"connection_limit": CONNECTIONS, "max_request_header_size": 16384, "ident": None}
         limits |= {"max_request_body_size": 16 * MAX_BODY, "clear_untrusted_proxy_headers": False}
         # more threads would only take the GIL from each other: on idle cores four answered a fifth as much
-        adj = Adjustments(threads=1, cleanup_interval=1, **limits)
+        adj = Adjustments(threads=0 if at_once else 1, cleanup_interval=1, **limits)
         sockinfo = (listener.family, listener.type, listener.proto, listener.getsockname())
         super().__init__(app, map={}, _sock=listener, adj=adj, sockinfo=sockinfo, bind_socket=False)
 
     def run(self):
         """Serve until `draining` is set, then drain."""
         while not self.draining.is_set():
-            wasyncore.loop(timeout=0.5, use_poll=True, map=self._map, count=1)
+            self.turn(0.5)
         self.drain()
+
+    def turn(self, timeout: float):
+        """One round of the event loop: send, receive and accept what is ready, then answer what is due.
+        The next request of a channel waits until its last answer is sent, so that no answer piles up."""
+        if not all(channel.total_outbufs_len for channel in self.due):
+            timeout = 0
+        wasyncore.loop(timeout=timeout, use_poll=True, map=self._map, count=1)
+        due, self.due = self.due, []
+        for channel in due:
+            if channel.total_outbufs_len:
+                self.due.append(channel)
+            else:
+                channel.service()
+
+    def add_task(self, task):
+        if self.at_once:
+            self.due.append(task)
+        else:
+            super().add_task(task)
+
+    def pull_trigger(self):
+        """Wake the event loop; what runs in it need not."""
+        if not self.at_once:
+            super().pull_trigger()
 
     def stop(self, *_):
         """The handler of SIGTERM and SIGINT. Only the first one counts: a second may come after the close."""
         if not self.draining.is_set():
             self.draining.set()
-            self.pull_trigger()
+            super().pull_trigger()
 
     def maintenance(self, now: float):
         """Once a second: cut off the slow and the idle, get past a stuck request, feed the watchdog."""
@@ -695,7 +725,10 @@ class Server(TcpWSGIServer):
             self.task_dispatcher.set_thread_count(THREADS_AT_NEED)
         self.finished_before = self.finished
         if self.self_test:
-            self.add_task(self.self_test)
+            if self.at_once:
+                self.self_test.service()
+            else:
+                self.add_task(self.self_test)
 
     def drain(self):
         """Accept what is in the queue, refuse the rest, finish all that was accepted, then close."""
@@ -710,7 +743,7 @@ class Server(TcpWSGIServer):
         self.task_dispatcher.set_thread_count(THREADS_AT_NEED)
         began = time.time()
         while self.active_channels and time.time() < began + DRAIN_SECONDS:
-            wasyncore.loop(timeout=0.05, use_poll=True, map=self._map, count=1)
+            self.turn(0.05)
             for channel in list(self.active_channels.values()):
                 if channel.is_idle() and time.time() - max(began, channel.last_activity) > 0.5:
                     channel.will_close = True
@@ -798,7 +831,7 @@ def main(arguments: list[str]) -> int:
         log.error("%s", error)
         return 1
     self_test = SelfTest(model) if "WATCHDOG_USEC" in os.environ else None
-    server = Server(build_app(settings, model, draining), listener, draining, self_test)
+    server = Server(build_app(settings, model, draining), listener, draining, self_test, model.prepared)
     signal.signal(signal.SIGTERM, server.stop)
     signal.signal(signal.SIGINT, server.stop)
     host, port = listener.getsockname()[:2]

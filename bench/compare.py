@@ -110,8 +110,8 @@ class Running:
 class Stage:
     """What the three servers share, and how each is started."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, lean_peer: bool):
+        self.folder, self.lean = folder, {"LEAN": "1"} if lean_peer else {}
         self.picture = PICTURE.read_bytes()
         self.key = secrets.token_hex(24)
         kept = (
@@ -136,7 +136,7 @@ class Stage:
         peer = f"-m uvicorn peer:app --app-dir {BENCH} --host 127.0.0.1 --port {port}".split()
         command, settings = {
             "ours": (["server.py"], {"PORT": str(port), "RATE_LIMIT": "999999999/second"}),
-            "peer": (peer, {"RATE_LIMIT": "999999999/second", **PEER_BLAS}),
+            "peer": (peer, {"RATE_LIMIT": "999999999/second", **PEER_BLAS, **self.lean}),
             "read-only": ([BENCH / "readonly.py", str(port)], {"ANSWER": self.answer}),
         }[name]
         log = self.folder / f"{name}.log"
@@ -340,6 +340,7 @@ def machine_facts(options, load_before: float) -> dict[str, str]:
         "machine": f"{cpu}, {os.cpu_count()} cores, Linux {platform.release()}",
         "python": platform.python_version(),
         "packages": ", ".join(versions),
+        "peer": "without SlowAPIMiddleware" if options.lean_peer else "as in the course",
         "start": "from the start of the process to its first 200 of /classify; our model was prepared before "
         "by server.py --check, as at every installation; the peer has nothing to prepare",
         "memory": "resident, after the load",
@@ -376,6 +377,9 @@ def read_options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="2 rounds of 1 s and 2 starts: shows that it works"
     )
+    parser.add_argument(
+        "--lean-peer", action="store_true", help="without the middleware that the course adds for slowapi"
+    )
     options = parser.parse_args(arguments)
     if options.quick:
         options.rounds, options.seconds, options.starts = 2, 1, 2
@@ -391,7 +395,7 @@ def run(options) -> None:
             file=sys.stderr,
         )
     with tempfile.TemporaryDirectory(prefix="pixelwise-bench-") as folder:
-        stage = Stage(Path(folder))
+        stage = Stage(Path(folder), options.lean_peer)
         check = [sys.executable, "server.py", "--check"]
         prepared = subprocess.run(check, cwd=ROOT, env=stage.environ, capture_output=True, text=True)
         if prepared.returncode:

@@ -128,8 +128,9 @@ def listed_digest(path: Path) -> str:
 
 
 def prepare(pipeline) -> list[np.ndarray] | None:
-    """The pipeline as [classes, weights 1, biases 1, weights 2, …] (float64), or None where it is of
-    another kind or where the arithmetic on these arrays differs from `predict_proba` by over 1e-9."""
+    """The pipeline as [classes, weights 1, biases 1, weights 2, …] (float64; the first weights float32
+    where that loses nothing), or None where it is of another kind or where the arithmetic on these arrays
+    differs from `predict_proba` by over 1e-9."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.neural_network import MLPClassifier
     from sklearn.preprocessing import Binarizer
@@ -144,21 +145,34 @@ def prepare(pipeline) -> list[np.ndarray] | None:
     else:
         return None
     layers = [np.ascontiguousarray(layer, dtype=np.float64) for layer in layers]
+    if _sums_are_exact_in_float32(layers[0]):
+        layers[0] = layers[0].astype(np.float32)
     trial = (np.random.default_rng(0).random((64, 784)) < np.linspace(0, 1, 64)[:, None]).astype(np.float64)
     if not np.allclose(_forward(layers, trial), pipeline.predict_proba(trial), rtol=0, atol=TOLERANCE):
         return None
     return [np.array([str(name) for name in pipeline.classes_]), *layers]
 
 
+def _sums_are_exact_in_float32(weights: np.ndarray) -> bool:
+    """Whether all sums of these weights, down a column, are float32 numbers: then half the memory will do.
+
+    They are where every weight is a multiple of a step so large that 2**24 steps reach any of the sums.
+    """
+    largest = np.abs(weights).sum(axis=0).max()
+    steps = weights / 2.0 ** (np.ceil(np.log2(max(largest, 1e-30))) - 24)
+    return bool((steps == np.rint(steps)).all())
+
+
 def _forward(layers: list[np.ndarray], ink: np.ndarray) -> np.ndarray:
-    """Scores (N, classes) of ink (N, 784): relu between the layers and softmax at the end."""
-    values = ink
-    for weights, biases in zip(layers[::2], layers[1::2]):
-        if len(ink) == 1:  # most of one picture is paper, and most units are silent: skip their weights
-            active = (values[0] > 0).nonzero()[0]
-            values = values.take(active, axis=1) @ weights.take(active, axis=0)
-        else:
-            values = np.maximum(values, 0) @ weights
+    """Scores (N, classes) of ink (N, 784) in {0, 1}: relu between the layers and softmax at the end."""
+    weights, biases, *deeper = layers
+    if len(ink) == 1:  # most of one picture is paper: skip its weights
+        rows = weights.take(ink[0].nonzero()[0], axis=0)
+        values = np.ones((1, len(rows)), weights.dtype) @ rows + biases
+    else:
+        values = ink.astype(weights.dtype) @ weights + biases
+    for weights, biases in zip(deeper[::2], deeper[1::2]):
+        values = np.maximum(values, 0, out=values) @ weights
         values += biases
     values -= values.max(axis=1, keepdims=True)
     np.exp(values, out=values)

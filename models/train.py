@@ -35,9 +35,10 @@ from tqdm import tqdm
 ARTEFACT = "digit_classifier_v1.pkl"
 CLASSES = np.array(list("0123456789"))
 THRESHOLD = 128  # a pixel is ink if it is above this, here as in classifier.py
-HIDDEN = (512, 128)  # units per hidden layer
+HIDDEN = (256, 128)  # units per hidden layer
 BATCH = 200
 LEARNING_RATE = 1e-3
+STEP = 2**-10  # of the first layer's weights: sums of such multiples are exact in float32, see classifier.py
 
 
 def load_digits():
@@ -111,7 +112,8 @@ def without_optimiser(network):
     needed = ["classes_", "n_features_in_", "n_layers_", "n_outputs_", "out_activation_", "_label_binarizer"]
     for name in [*needed, "intercepts_"]:
         setattr(copy, name, getattr(network, name))
-    copy.coefs_ = [shorten(layer) for layer in network.coefs_]
+    first, *others = network.coefs_
+    copy.coefs_ = [np.rint(first / STEP) * np.float32(STEP), *map(shorten, others)]
     return copy
 
 
@@ -189,7 +191,7 @@ def main():
     parser = argparse.ArgumentParser(description="Train the digit classifier of PixelWise.")
     parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent, metavar="DIR")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=400)
+    parser.add_argument("--epochs", type=int, default=800)
     folds = {"type": int, "choices": range(2, 21), "metavar": "K"}
     parser.add_argument("--cross-validate", **folds, help="only score the recipe, on K folds")
     options = parser.parse_args()

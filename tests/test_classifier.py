@@ -107,6 +107,26 @@ def test_the_shipped_artefact_scores_like_its_own_pipeline_and_knows_the_samples
     assert sum(a["prediction"] == label for a, label in zip(answers, SAMPLES["labels"])) >= 97
 
 
+def test_sums_of_the_shipped_first_weights_are_exact_in_half_the_memory():
+    path = classifier.DEFAULT_ARTEFACT
+    weights = classifier.prepare(joblib.load(path))[1]
+    assert weights.dtype == np.float32
+    everything = np.ones((1, 784))
+    for signs in (1, np.sign(weights)):  # the columns' sums, and the largest sums that can occur
+        exact = everything @ (weights.astype(float) * signs)
+        assert np.array_equal(everything.astype(np.float32) @ (weights * signs).astype(np.float32), exact)
+
+
+def test_weights_whose_sums_need_more_digits_stay_as_they_are():
+    exact = np.full((784, 3), 2.0**14)  # 784 of them need less than 24 bits
+    assert classifier._sums_are_exact_in_float32(exact)
+    assert classifier._sums_are_exact_in_float32(np.zeros((784, 3)))
+    fine = exact.copy()
+    fine[5, 1] = 2.0**14 + 0.5
+    assert not classifier._sums_are_exact_in_float32(fine)
+    assert not classifier._sums_are_exact_in_float32(np.full((784, 3), 0.1))
+
+
 @pytest.mark.parametrize(
     "model",
     [

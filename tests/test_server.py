@@ -860,7 +860,7 @@ def test_a_port_that_needs_root_is_named(monkeypatch):
 
 
 def test_a_request_that_is_stuck_in_the_model_does_not_keep_health_from_answering():
-    """There is one worker thread; once it makes no progress for a second or two, others help out."""
+    """Beside a model that is not prepared: one worker thread, and others once it is stuck for a second."""
     stuck, release, draining = threading.Event(), threading.Event(), threading.Event()
 
     class StuckModel(FakeModel):
@@ -894,18 +894,24 @@ def test_a_request_that_is_stuck_in_the_model_does_not_keep_health_from_answerin
     assert answers == [200]
 
 
+@pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_a_server_serves_and_drains_in_this_process(host):
+def test_a_server_serves_and_drains_in_this_process(host, at_once):
     draining = threading.Event()
     listener = server.listening_socket(read(HOST=host, PORT="0"))
     port = listener.getsockname()[1]
-    running = server.Server(server.build_app(read(), FakeModel(), draining), listener, draining)
+    fed = Mock()
+    running = server.Server(server.build_app(read(), FakeModel(), draining), listener, draining, fed, at_once)
     thread = threading.Thread(target=running.run)
     thread.start()
     try:
         name = f"[{host}]" if ":" in host else host
         with urllib.request.urlopen(f"http://{name}:{port}/health", timeout=10) as answer:
             assert json.load(answer)["status"] == "ok"
+        deadline = time.monotonic() + 10
+        while not fed.service.called:  # the self-test runs where the requests do
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
     finally:
         running.stop()
         began = time.monotonic()
@@ -913,3 +919,27 @@ def test_a_server_serves_and_drains_in_this_process(host):
     assert not thread.is_alive()
     assert time.monotonic() - began < 10
     running.stop()  # a second signal, after the close, is no error
+
+
+def test_answers_that_nobody_reads_hold_up_nobody_else():
+    """A hundred requests for a long page in one packet; the server keeps one answer of it, and serves on."""
+    draining = threading.Event()
+    listener = server.listening_socket(read(PORT="0"))
+    address = listener.getsockname()
+    app = server.build_app(read(DEBUG="true"), FakeModel(), draining)
+    running = server.Server(app, listener, draining, at_once=True)
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    try:
+        with socket.create_connection(address, timeout=10) as deaf:
+            deaf.sendall(b"GET /docs/redoc.js HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+            for _ in range(200):  # by then the system's own buffers for this connection are full
+                with urllib.request.urlopen(f"http://127.0.0.1:{address[1]}/health", timeout=10) as answer:
+                    assert answer.status == 200
+            (channel,) = [one for one in running.active_channels.values() if len(one.requests) > 1]
+            assert len(channel.requests) >= 90
+            assert 0 < channel.total_outbufs_len < 4_000_000
+    finally:
+        running.stop()
+        thread.join(timeout=15)
+    assert not thread.is_alive()
