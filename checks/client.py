@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import ipaddress
 import json
+import math
 import random
 import re
 import shlex
@@ -37,10 +38,10 @@ def printable(text: str, length: int = SHOWN) -> str:
 
 
 class Answer:
-    """status: int; headers: list of (name, value); body: bytes; cut: whether there was more than MAX_BODY."""
+    """status: int; headers: list of (name, value); body: bytes."""
 
-    def __init__(self, status: int, headers: list[tuple[str, str]], body: bytes, cut: bool = False):
-        self.status, self.headers, self.body, self.cut = status, headers, body, cut
+    def __init__(self, status: int, headers: list[tuple[str, str]], body: bytes):
+        self.status, self.headers, self.body = status, headers, body
 
     def header(self, name: str) -> str | None:
         """The value of a header, several joined as RFC 9110 says, or None."""
@@ -114,10 +115,6 @@ class Exchange:
     def as_curl(self) -> str:
         """The shortest curl line that sends this again; the key stands in it as $SECRET_API_KEY."""
 
-        def quoted(text: str) -> str:
-            hidden = self._hide(text)
-            return f'"{hidden}"' if "$SECRET_API_KEY" in hidden else shlex.quote(hidden)
-
         words = ["curl", "-i"]
         if self.method == "HEAD":
             words = ["curl", "-I"]
@@ -127,17 +124,36 @@ class Exchange:
             words += ["--interface", self.source]
         for name, value in self.headers.items():
             if name not in ("User-Agent", "Accept", "Connection"):
-                words += ["-H", quoted(f"{name}: {value}")]
+                words += ["-H", self._quoted(f"{name}: {value}".encode())]
         if self.body is not None:
-            words += ["-d", self.curl_body or quoted(self.body.decode("utf-8", "replace"))]
+            words += ["-d", self.curl_body or self._quoted(self.body)]
         if self.body is not None and "Content-Type" not in self.headers:
             words += ["-H", "Content-Type:"]
-        line = " ".join([*words, quoted(self.url + self.path)])
+        line = " ".join([*words, self._quoted((self.url + self.path).encode())])
         return f"for i in $(seq {self.times}); do {line}; done" if self.times > 1 else line
+
+
+    def _quoted(self, data: bytes) -> str:
+        """The bytes as a word for bash, with the key as a variable."""
+        text = data.decode("utf-8", "surrogateescape")
+        hidden = self._hide(text)
+        if hidden != text:
+            return '"' + re.sub(r'(["\\`]|\$(?!SECRET_API_KEY))', r"\\\1", hidden) + '"'
+        if text.isprintable():
+            return shlex.quote(text)
+        return "$'" + "".join(ANSI_C.get(byte) or f"\\x{byte:02x}" for byte in data) + "'"
+
+
+# how bash's $'…' spells a byte: those that are printable and mean nothing stand for themselves
+ANSI_C = {byte: chr(byte) for byte in range(32, 127) if chr(byte) not in "'\\"}
 
 
 class NoAnswer(Exception):
     """There was no answer to a request. The message is a sentence for the report."""
+
+
+class Refused(NoAnswer):
+    """Nothing listens there; no need to ask again."""
 
 
 class Api:
@@ -147,16 +163,29 @@ class Api:
     another's rate limit. Elsewhere a 429 that a check does not want is waited out, once.
     """
 
-    def __init__(self, url: str, key: str = "", *, seed: int = 0, wait=time.sleep, tell=lambda text: None):
+    def __init__(
+        self,
+        url: str,
+        key: str = "",
+        *,
+        seed: int = 0,
+        limit: tuple[int, float] = (30, 60),  # requests and seconds that the server ought to allow a client
+        debug: bool | None = None,  # whether the documentation pages ought to be there; None: ask the server
+        wait=time.sleep,
+        tell=lambda text: None,
+    ):
         parts = urlsplit(url if "://" in url else f"http://{url}")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username is not None:
             raise ValueError(f"{url!r} is no address: write http://HOST:PORT")
         self.url = f"{parts.scheme}://{parts.netloc}"
         self.scheme, self.host = parts.scheme, parts.hostname
         self.port = parts.port or (443 if parts.scheme == "https" else 80)
-        self.key, self.wait, self.tell = key, wait, tell
+        self.key, self.limit, self.wait, self.tell = key, limit, wait, tell
+        self._debug = debug
         self.exchanges: list[Exchange] = []
         self.deadline = None
+        self.shared_budget = False  # whether all addresses turned out to share a budget
+        self.counted_until = 0.0  # by then, the window that the last request to /classify fell into has ended
         self.addresses = random.Random(seed)
         self.source: str | None = None
         self.own_addresses = self._can_choose_addresses()
@@ -185,6 +214,28 @@ class Api:
             self.source = f"127.{a}.{b}.{c}"
         return self.source
 
+    @property
+    def debug(self) -> bool:
+        """Whether the documentation ought to be there; asked once where nobody said so."""
+        if self._debug is None:
+            try:
+                self._debug = self._talk("GET", "/openapi.json", None, self.headers, 3).status == 200
+            except NoAnswer:
+                self._debug = False
+        return self._debug
+
+    def hide(self, text: str) -> str:
+        """The text with $SECRET_API_KEY in the place of the key: a server may have repeated it."""
+        return text.replace(self.key, "$SECRET_API_KEY") if self.key else text
+
+    def fresh_window(self) -> None:
+        """See to it that the client's next request opens a new window of the rate limit."""
+        self.move()
+        if (self.shared_budget or not self.own_addresses) and self.counted_until > time.monotonic():
+            seconds = math.ceil(self.counted_until - time.monotonic())
+            self.tell(f"waiting {seconds} s, so that a new window of the rate limit opens")
+            self.pause(seconds)
+
     # ---- the requests ----
 
     def get(self, path: str, **options) -> Answer:
@@ -202,23 +253,28 @@ class Api:
         headers |= options.pop("headers", {})
         headers = {name: value for name, value in headers.items() if value is not None}
         data = body if isinstance(body, bytes) else json.dumps(body, separators=(",", ":")).encode()
+        options.setdefault("curl_body", getattr(body, "curl", None))
         path = options.pop("path", "/classify")
+        self.counted_until = time.monotonic() + self.limit[1]
         answer = self.ask("POST", path, body=data, headers=headers, **options)
-        if answer.status == 429 and patient:
-            self._wait_for_the_window(answer)
+        for attempt in range(3 if patient else 0):
+            if answer.status != 429:
+                break
+            if attempt == 0 and self.own_addresses:
+                self.move()  # another address has a budget of its own, unless all clients share one
+            else:
+                self.shared_budget = self.own_addresses
+                self._wait_for_the_window(answer)
             answer = self.ask("POST", path, body=data, headers=headers, **options)
-            if answer.status == 429:
-                raise CannotCheck("the rate limit still refused the request after its window should have ended")
+        if answer.status == 429 and patient:
+            raise CannotCheck("the rate limit still refused the request after its window should have ended")
         return answer
 
     def _wait_for_the_window(self, answer: Answer) -> None:
         told = answer.header("Retry-After") or ""
-        seconds = int(told) if re.fullmatch(r"\d{1,4}", told) else 60
+        seconds = int(told) if re.fullmatch(r"\d{1,4}", told) else math.ceil(self.limit[1])
         if seconds > WINDOW_PATIENCE:
             raise CannotCheck(f"the rate limit says to wait {seconds} s: wait that long and grade again")
-        if self.own_addresses:
-            self.move()  # its own budget, unless the server gives all clients one
-            return
         self.tell(f"the rate limit is used up: waiting {seconds} s for its window to end")
         self.pause(seconds)
 
@@ -239,7 +295,7 @@ class Api:
             exchange.answer = self._talk(method, path, body, headers, seconds)
         except NoAnswer as problem:
             exchange.problem = str(problem)
-            if problem.args[1:] == ("refused",) or not self.is_there():
+            if isinstance(problem, Refused) or not self.is_there():
                 raise Gone(f"{problem} ({exchange.as_curl()})") from None
             raise Failed(str(problem), "an answer", exchange) from None
         return exchange.answer
@@ -303,7 +359,11 @@ class Api:
             content = response.fp.read(100) if method == "HEAD" else response.read(MAX_BODY + 1)
             if over.is_set():
                 raise TimeoutError
-            return Answer(response.status, response.getheaders(), content[:MAX_BODY], len(content) > MAX_BODY)
+            if method != "HEAD" and response.length and len(content) <= MAX_BODY:
+                raise http.client.IncompleteRead(content)
+            if len(content) > MAX_BODY:
+                raise NoAnswer(f"an answer that did not end after {MAX_BODY // 2**20} MiB")
+            return Answer(response.status, response.getheaders(), content)
         except TimeoutError:
             raise NoAnswer(f"no whole answer within {seconds} s") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -318,9 +378,9 @@ class Api:
 def no_answer(error: Exception) -> NoAnswer:
     """The sentence for an exception of the network or of the HTTP parser."""
     if isinstance(error, ConnectionRefusedError):
-        return NoAnswer("the connection is refused: nothing listens there", "refused")
+        return Refused("the connection is refused: nothing listens there")
     if isinstance(error, socket.gaierror):
-        return NoAnswer("the host name is unknown", "refused")
+        return Refused("the host name is unknown")
     if isinstance(error, ssl.SSLError):
         return NoAnswer("no TLS there: the server does not speak https, or its certificate is not trusted")
     if isinstance(error, http.client.RemoteDisconnected | ConnectionResetError | BrokenPipeError):

@@ -48,6 +48,7 @@ class Check:
     hint: str
     seconds: float
     last: bool = False  # runs although the server is gone: to say so
+    only: str = ""  # where it applies; elsewhere it is not even planned (see WHERE)
 
     @property
     def milestone(self) -> str:
@@ -72,6 +73,12 @@ def hint(text: str):
 def at_most(seconds: float):
     """The time limit of a check that needs more than SECONDS."""
     return _mark(seconds=seconds)
+
+
+def only(where: str):
+    """Where the check applies: a key of WHERE. Elsewhere it is neither run nor counted."""
+    assert where in WHERE
+    return _mark(only=where)
 
 
 def even_when_gone(function):
@@ -110,7 +117,20 @@ def declared(function, place: int) -> Check:
         hint=marks.get("hint", ""),
         seconds=marks.get("seconds", SECONDS),
         last=marks.get("last", False),
+        only=marks.get("only", ""),
     )
+
+
+WHERE = {  # what a check may need, beside a server, to make sense
+    "documentation is on": lambda given: bool(given.get("api") and given["api"].debug),
+    "documentation is off": lambda given: bool(given.get("api") and not given["api"].debug),
+    "several addresses": lambda given: bool(given.get("api") and given["api"].own_addresses),
+}
+
+
+def applying(checks: list[Check], given: dict) -> list[Check]:
+    """The checks that make sense for what is given."""
+    return [check for check in checks if not check.only or WHERE[check.only](given)]
 
 
 def checks_of(module) -> list[Check]:
@@ -156,6 +176,7 @@ class Session:
         self.given, self.seed, self.publish = given, seed, publish
         self.results: dict[str, Result] = {}
         self.lock = threading.RLock()
+        self.problems: dict[str, Exception] = {}  # for those who ask for a traceback
         self.gone = ""  # why nothing more can be asked
 
     def run(self, name: str) -> Result:
@@ -204,15 +225,20 @@ class Session:
             check.function(**arguments)
             status, told = PASSED, {}
         except Failed as problem:
+            self.problems[check.name] = problem
             status, told = FAILED, {"received": problem.received, "expected": problem.expected}
             exchanges = [problem.exchange] if problem.exchange else []
         except CannotCheck as problem:
             status, told = UNCHECKED, {"reason": str(problem)}
             if isinstance(problem, Gone):
-                self.gone = f"the server is gone: {problem}"
+                self.gone = told["reason"] = f"the server is gone: {problem}"
+        except Exception as problem:  # a check that breaks has found out nothing
+            status, told = UNCHECKED, {"reason": f"the check itself broke ({problem!r:.200}): tell its authors"}
+            self.problems[check.name] = problem
+        api = arguments.get("api")
+        told = {name: api.hide(text) if api else text for name, text in told.items()}
         result = _result(check, status, seconds=time.monotonic() - began, **told)
         if status == FAILED:
-            api = arguments.get("api")
             exchanges = exchanges or (api.exchanges[-1:] if api else [])
             result.evidence = [exchange.as_evidence() for exchange in exchanges]
             result.curl = exchanges[-1].as_curl() if exchanges else getattr(arguments.get("prod"), "last", "")

@@ -1,0 +1,1 @@
+"""Small servers with one fault each, and correct ones: they prove that the checks of checks/ can grade."""

@@ -1,0 +1,221 @@
+"""The checks on real servers: correct ones in four frameworks, the course's own listing, and hostile ones."""
+
+import contextlib
+import functools
+import html.parser
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import wire
+
+from checks import core, grading
+
+ROOT = Path(__file__).resolve().parent.parent
+KEY = "aB3-the-key-of-the-tests-Zy9"
+LIMIT = "12/5"
+
+
+@contextlib.contextmanager
+def running(*command: str, **environ: str):
+    """A server that prints its port, as a process of its own; gives its URL."""
+    environ = os.environ | {"KEY": KEY, "LIMIT": LIMIT, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"} | environ
+    process = subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def grade(url: str, limit: str = LIMIT, seed: int = 7, key: str = KEY) -> list[core.Result]:
+    given = grading.given_for(url=url, key=key, limit=limit, seed=seed)
+    checks = [check for check in grading.planned(grading.all_checks(), given) if check.milestone in "m1 m2 m3"]
+    session = grading.session(checks, given, seed)
+    return [session.run(check.name) for check in checks]
+
+
+def lost(results: list[core.Result]) -> list[tuple]:
+    return [(r.name, r.status, r.received, r.expected, r.reason) for r in results if r.status != core.PASSED]
+
+
+def pytest_checks(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess:
+    """`pytest checks …` as an instructor types it."""
+    report = ["--report", str(folder)] if folder else []
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "checks", *arguments, *report]
+    environ = {name: value for name, value in os.environ.items() if name != "SECRET_API_KEY"}
+    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=300)
+
+
+CORRECT = {  # name: (script, settings)
+    "Flask": ("tests/correct/flask_contract.py", {}),
+    "FastAPI with the contract's additions": ("tests/correct/fastapi_contract.py", {}),
+    "the same with its documentation": ("tests/correct/fastapi_contract.py", {"DEBUG": "1"}),
+    "the course's listing": ("tests/correct/course_listing.py", {}),
+}
+
+
+@functools.cache
+def grades() -> dict[str, list[core.Result]]:
+    """All correct servers, graded side by side: our own has a window of a minute, which ends in its own time."""
+    with ThreadPoolExecutor() as pool:
+        ours = {f"our own, DEBUG={debug}": pool.submit(grade_ours, debug) for debug in ("false", "true")}
+        others = {name: pool.submit(grade_script, *what) for name, what in CORRECT.items()}
+        return {name: future.result() for name, future in (ours | others).items()}
+
+
+def grade_ours(debug: str) -> list[core.Result]:
+    server = wire.Process(DEBUG=debug, RATE_LIMIT="30/minute")
+    try:
+        return grade(server.url, "30/minute", key=server.key)
+    finally:
+        server.stop()
+
+
+def grade_script(script: str, environ: dict) -> list[core.Result]:
+    with running(script, **environ) as url:
+        wait_for(url)
+        return grade(url)
+
+
+@pytest.mark.parametrize(
+    "name", ["our own, DEBUG=false", "our own, DEBUG=true", *(name for name in CORRECT if "listing" not in name)]
+)
+def test_a_correct_server_gets_full_marks(name):
+    assert len(grades()[name]) > 50
+    assert not lost(grades()[name])
+
+
+def test_who_followed_the_course_to_the_letter_gets_every_required_point():
+    results = grades()["the course's listing"]
+    assert all(result.stretch for result in results if result.status != core.PASSED), lost(results)
+    assert len(lost(results)) > 10  # so the stretch checks ask for more than the listing has
+
+
+def wait_for(url: str) -> None:
+    """Until a server that printed its port before it listens does so."""
+    api = grading.given_for(url=url, key=KEY)["api"]
+    deadline = time.monotonic() + 30
+    while not api.is_there():
+        assert time.monotonic() < deadline
+
+
+def test_the_same_server_gets_the_same_results_twenty_times():
+    with running("-m", "faulty.service", "no budget is shown") as url:
+        wait_for(url)
+        with ThreadPoolExecutor(10) as pool:
+            runs = list(pool.map(lambda number: outcome(url, number), range(20)))
+    assert len(set(runs)) == 1, set(runs)
+
+
+def outcome(url: str, number: int) -> tuple:
+    """What a report says of the server, without the seconds; every run has client addresses of its own."""
+    return tuple((r.name, r.status, r.earned, r.received, r.expected) for r in grade(url, seed=number))
+
+
+ONLY_A_STATUS = {  # what a server that says 200 to everything has done right
+    *("m1.health answers", "m1.answers come in time", "m1.results answers"),
+    *("m1.half a request holds up nobody", "m3.the server is still there"),
+}
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        *("by_user_agent", "ten_gigabytes", "endless_redirects", "infinite_chunks", "infinite_headers"),
+        *("one_byte_a_second", "silence", "not_http", "nested_json"),
+    ],
+)
+def test_a_hostile_server_gains_no_point_and_hangs_nothing(attack):
+    with running("tests/hostile_server.py", attack) as url:
+        began = time.monotonic()
+        results = grade(url)
+        assert time.monotonic() - began < 60
+    earned = {result.name for result in results if result.earned}
+    assert earned <= (ONLY_A_STATUS if attack == "nested_json" else set())
+
+
+def test_a_hostile_text_is_shown_and_does_nothing(tmp_path):
+    with running("tests/hostile_server.py", "injection") as url:
+        done = pytest_checks("--url", url, "--key", KEY, "--limit", LIMIT, folder=tmp_path)
+    assert done.returncode == 1
+    assert "418 with" in done.stdout
+    for name in ("report.md", "report.html", "junit.xml", "results.json", "report.json", "results.jsonl"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert not [c for c in text if ord(c) < 32 and c != "\n"], name
+        assert "\u202e" not in text, name
+    assert not [c for c in done.stdout if ord(c) < 32 and c != "\n"]
+    ElementTree.parse(tmp_path / "junit.xml")
+    page = Tags()
+    page.feed((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert not {"script", "img"} & page.names
+    assert KEY not in "".join(file.read_text(encoding="utf-8") for file in tmp_path.iterdir())
+
+
+class Tags(html.parser.HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def handle_starttag(self, tag, attrs):
+        self.names.add(tag)
+
+
+def test_a_server_that_hangs_on_every_request_is_done_with_in_a_minute_and_loses_no_point():
+    with running("tests/hostile_server.py", "silence") as url:
+        began = time.monotonic()
+        done = pytest_checks("--url", url, "--key", KEY)
+        assert time.monotonic() - began < 60
+    assert done.returncode == 1
+    assert "it accepts the connection but gives no whole answer within 5 s" in done.stdout
+    assert "✗" not in done.stdout
+
+
+def test_pytest_grades_writes_its_reports_and_exits_with_zero_when_all_is_well(tmp_path):
+    with running("-m", "faulty.service") as url:
+        done = pytest_checks("--url", url, "--key", KEY, "--limit", LIMIT, "--seed", "5", folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "✓ 1.01" in done.stdout and "✗" not in done.stdout
+    assert "--seed 5" in done.stdout
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["complete"] and report["earned"] == report["points"] > 60
+    assert [one["passed"] for one in report["milestones"]] == [True, True, True]
+
+
+def test_a_failure_shows_one_sentence_a_curl_line_and_a_hint_and_no_traceback(tmp_path):
+    options = ["--key", KEY, "--limit", LIMIT, "--milestone", "m2", "-k", "ragged"]
+    with running("-m", "faulty.service", "500 on ragged") as url:
+        done = pytest_checks("--url", url, *options, folder=tmp_path)
+        wanted = pytest_checks("--url", url, *options, "--traceback")
+    assert done.returncode == 1
+    for text in ("a picture with a row that is too short gets 422", "received  500 with", "expected  422", "hint", "curl"):
+        assert text in done.stdout, done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert KEY not in done.stdout
+    assert "Traceback" in wanted.stdout and "test_m2_contract.py" in wanted.stdout
+
+
+@pytest.mark.parametrize(
+    "options, remedy",
+    [
+        ([], "say what to grade: pytest checks --url"),
+        (["--url", "http://127.0.0.1:8000"], "--key is missing"),
+        (["--url", "ftp://x", "--key", "k"], "write http://HOST:PORT"),
+        (["--url", "http://127.0.0.1:1", "--key", "k", "--limit", "many"], "is no rate limit: write N/second"),
+        (["--unit", "/no/such/file.service"], "/no/such/file.service"),
+    ],
+)
+def test_a_wrong_call_names_the_remedy(options, remedy):
+    done = pytest_checks(*options)
+    assert done.returncode == 4
+    assert remedy in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr + done.stdout

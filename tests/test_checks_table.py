@@ -1,0 +1,98 @@
+"""Who checks the checks: every fault of tests/faulty/ is caught by the checks that name it and by no others."""
+
+import contextlib
+import functools
+import multiprocessing
+import os
+import signal
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+
+from checks import core, grading
+from faulty.faults import FAULTS
+from faulty.service import Server, Service
+
+KEY = "aB3-the-key-of-the-tests-Zy9"
+LIMIT = (12, 5.0)  # a short window, so that the table is done in two minutes
+MODES = {"correct": False, "correct, with its documentation": True}
+FORK = multiprocessing.get_context("fork")
+MILESTONES = ("m1", "m2", "m3")
+
+
+@contextlib.contextmanager
+def serving(kind: type[Service], debug: bool):
+    """The server in a process of its own; gives its port."""
+    server = Server(kind(KEY, LIMIT, debug))
+    child = FORK.Process(target=server.serve_forever, daemon=False)
+    child.start()
+    server.socket.close()
+    try:
+        yield server.server_address[1]
+    finally:
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+
+
+def grade(name: str, seed: int = 1) -> dict[str, core.Result]:
+    """Grade one server of the table: {name of the check: its result}."""
+    kind, debug = (FAULTS[name].kind, FAULTS[name].debug) if name in FAULTS else (Service, MODES[name])
+    with serving(kind, debug) as port:
+        given = grading.given_for(
+            url=f"http://127.0.0.1:{port}", key=KEY, limit=f"{LIMIT[0]}/{LIMIT[1]}", debug=debug, seed=seed
+        )
+        checks = [check for check in grading.planned(grading.all_checks(), given) if check.milestone in MILESTONES]
+        session = grading.session(checks, given, seed)
+        return {check.name: session.run(check.name) for check in checks}
+
+
+@functools.cache
+def table() -> dict[str, dict[str, core.Result]]:
+    """Every server of the table, graded side by side: most of the time goes by in waiting for windows to end."""
+    with ProcessPoolExecutor(24, mp_context=FORK) as pool:
+        names = [*MODES, *FAULTS]
+        return dict(zip(names, pool.map(grade, names)))
+
+
+def with_status(name: str, *statuses: str) -> set[str]:
+    return {result.name for result in table()[name].values() if result.status in statuses}
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_the_correct_server_gets_full_marks(name):
+    lost = [result for result in table()[name].values() if result.status != core.PASSED]
+    assert not lost, lost
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_caught_by_the_checks_that_name_it_and_by_no_others(name):
+    assert with_status(name, core.FAILED, core.UNSTABLE) == FAULTS[name].caught_by, [
+        (result.name, result.received, result.expected, result.reason)
+        for result in table()[name].values()
+        if result.status not in (core.PASSED, core.UNCHECKED)
+    ]
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_could_not_be_checked_says_why(name):
+    for check in with_status(name, core.UNCHECKED):
+        reason = table()[name][check].reason
+        assert reason.startswith(("it needs ", "the server is gone: ")), (check, reason)
+
+
+def test_every_check_is_the_one_to_catch_some_fault():
+    checks = {check.name for check in grading.all_checks() if check.milestone in MILESTONES}
+    assert checks == set().union(*(fault.caught_by for fault in FAULTS.values()))
+
+
+def test_there_are_at_least_sixty_faults():
+    assert len(FAULTS) >= 60
+
+
+def test_every_lost_point_carries_its_evidence():
+    for name in FAULTS:
+        for check in with_status(name, core.FAILED):
+            result = table()[name][check]
+            assert result.received and result.expected and result.hint, result
+            assert result.curl and result.evidence, result
+            assert KEY not in repr(result), result
