@@ -67,6 +67,7 @@ missing_packages() {
   local wanted=(git:git curl:curl)
   if [ "$1" = test ]; then
     wanted+=(chromium:chromium chromedriver:chromium-driver shellcheck:shellcheck wrk:wrk)
+    wanted+=(systemd-analyze:systemd ssh:openssh-client)
   fi
   for pair in "${wanted[@]}"; do
     command -v "${pair%%:*}" >/dev/null || echo "${pair#*:}"

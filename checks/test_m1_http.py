@@ -10,7 +10,10 @@ PROMPT = 2  # seconds: no human waits longer without wondering
 
 
 @points(2)
-@hint("Start the server and ask by hand: curl -i …/health. Its log, or its terminal, says why it does not answer 200.")
+@hint(
+    "Start the server and ask by hand: curl -i …/health. Its log, or its terminal, says why it does "
+    "not answer 200."
+)
 def test_health_answers(api):
     """GET /health answers 200"""
     expect(api.get("/health"), 200, "a service that can classify says so")
@@ -18,7 +21,10 @@ def test_health_answers(api):
 
 @points(1)
 @needs("health answers")
-@hint("Look for what takes so long: a model loaded anew for every request, a sleep, a reload, a slow name look-up.")
+@hint(
+    "Look for what takes so long: a model loaded anew for every request, a sleep, a reload, a slow "
+    "name look-up."
+)
 def test_answers_come_in_time(api):
     """an answer takes less than two seconds"""
     took = []
@@ -26,7 +32,9 @@ def test_answers_come_in_time(api):
         began = time.monotonic()
         api.get("/health")
         took.append(time.monotonic() - began)
-    demand(min(took) < PROMPT, f"the quickest of three answers after {min(took):.1f} s", f"less than {PROMPT} s")
+    demand(
+        min(took) < PROMPT, f"the quickest of three answers after {min(took):.1f} s", f"less than {PROMPT} s"
+    )
 
 
 @points(1)
@@ -79,11 +87,23 @@ def test_errors_are_json(api):
 
 @points(1)
 @needs("results answers")
-@hint("404 says that there is nothing here; 405 says that this verb is not the one. Route by path first, then by verb.")
+@hint(
+    "404 says that there is nothing here; 405 says that this verb is not the one. Route by path "
+    "first, then by verb."
+)
 def test_a_wrong_verb_gets_405(api):
     """a verb that a path does not know gets 405, and changes nothing"""
-    for method, path in (("POST", "/health"), ("DELETE", "/results"), ("PUT", "/health"), ("GET", "/classify")):
-        expect(api.ask(method, path, body=b"{}" if method in ("POST", "PUT") else None), 405, f"{path} has no {method}")
+    for method, path in (
+        ("POST", "/health"),
+        ("DELETE", "/results"),
+        ("PUT", "/health"),
+        ("GET", "/classify"),
+    ):
+        expect(
+            api.ask(method, path, body=b"{}" if method in ("POST", "PUT") else None),
+            405,
+            f"{path} has no {method}",
+        )
 
 
 @points(1)
@@ -91,7 +111,11 @@ def test_a_wrong_verb_gets_405(api):
 @hint("RFC 9110 demands the header Allow with every 405: the verbs that the path does know.")
 def test_405_names_the_verbs_in_allow(api):
     """405 comes with the header Allow, which lists the verbs that work"""
-    for method, path, right in (("POST", "/health", "GET"), ("DELETE", "/results", "GET"), ("GET", "/classify", "POST")):
+    for method, path, right in (
+        ("POST", "/health", "GET"),
+        ("DELETE", "/results", "GET"),
+        ("GET", "/classify", "POST"),
+    ):
         answer = api.ask(method, path, body=b"{}" if method == "POST" else None)
         allowed = answer.header("Allow")
         verbs = {verb.strip().upper() for verb in (allowed or "").split(",")}
@@ -123,22 +147,34 @@ def test_a_slash_at_the_end_is_another_path(api):
 
 @points(1, stretch=True)
 @needs("answers come in time")
-@hint("Give every answer an ID and write the same ID into the log: then a line of the log has a question to its answer.")
+@hint(
+    "Give every answer an ID and write the same ID into the log: then a line of the log has a "
+    "question to its answer."
+)
 def test_answers_carry_an_id_and_nosniff(api):
     """every answer carries an X-Request-ID of its own, and X-Content-Type-Options: nosniff"""
     seen = set()
     for path in ("/health", "/health", "/no/such/path"):
         answer = api.get(path)
         request_id = answer.header("X-Request-ID")
-        demand(request_id and request_id not in seen, f"X-Request-ID: {request_id}", "an X-Request-ID that is new")
+        demand(
+            request_id and request_id not in seen,
+            f"X-Request-ID: {request_id}",
+            "an X-Request-ID that is new",
+        )
         seen.add(request_id)
         sniffing = answer.header("X-Content-Type-Options")
-        demand(sniffing == "nosniff", f"X-Content-Type-Options: {sniffing}", "X-Content-Type-Options: nosniff")
+        demand(
+            sniffing == "nosniff", f"X-Content-Type-Options: {sniffing}", "X-Content-Type-Options: nosniff"
+        )
 
 
 @points(1, stretch=True)
 @needs("answers come in time")
-@hint("One client that is slow, or broken, must not keep the others waiting: serve with threads or an event loop.")
+@hint(
+    "One client that is slow, or broken, must not keep the others waiting: serve with threads or an "
+    "event loop."
+)
 def test_half_a_request_holds_up_nobody(api):
     """while one client has sent half a request, others are answered"""
     source = (api.source, 0) if api.source else None

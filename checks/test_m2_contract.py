@@ -61,7 +61,9 @@ def test_health_keeps_its_contract(api):
 
 @points(1)
 @needs("m1.answers are json")
-@hint('Until there is a database, /results answers {"results": [], "note": "persistence not yet implemented"}.')
+@hint(
+    'Until there is a database, /results answers {"results": [], "note": "persistence not yet implemented"}.'
+)
 def test_results_is_the_stub(api):
     """/results is the stub of the contract: an empty list and the note"""
     answer = api.get("/results")
@@ -71,7 +73,10 @@ def test_results_is_the_stub(api):
 
 @points(3)
 @needs("m1.answers come in time")
-@hint("Send a digit by hand and read the answer's status and detail. 401: is it the right key? 422: read loc and msg.")
+@hint(
+    "Send a digit by hand and read the answer's status and detail. 401: is it the right key? 422: "
+    "read loc and msg."
+)
 def test_a_digit_is_classified(api, digits):
     """a real digit, sent with the key, gets 200 and a JSON object"""
     classification(api, digits.one("7"))
@@ -92,7 +97,9 @@ def test_the_prediction_is_a_string(api, digits):
 
 @points(1)
 @needs("a digit is classified")
-@hint("scores must have every class of the model: zip(classes, predict_proba(…)[0]), without leaving any out.")
+@hint(
+    "scores must have every class of the model: zip(classes, predict_proba(…)[0]), without leaving any out."
+)
 def test_scores_has_every_class(api, digits):
     """scores has every class of the model, the same ones for every picture"""
     seen = [set(scores_of(classification(api, digits.one(label)))) for label in ("1", "4", "8")]
@@ -155,7 +162,10 @@ def test_the_confidence_is_the_score_of_the_prediction(api, digits):
 def test_no_undeclared_field_leaves(api, digits):
     """a classification has the three fields of the contract and no other"""
     fields = classification(api, digits.one("4")).keys()
-    undeclared, missing = fields - {"prediction", "confidence", "scores"}, {"prediction", "confidence", "scores"} - fields
+    undeclared, missing = (
+        fields - {"prediction", "confidence", "scores"},
+        {"prediction", "confidence", "scores"} - fields,
+    )
     demand(
         not undeclared and not missing,
         f"the fields {short(sorted(fields))}",
@@ -165,7 +175,10 @@ def test_no_undeclared_field_leaves(api, digits):
 
 @points(3)
 @needs("the prediction is a string", "scores has every class")
-@hint("Is the picture the right way round (rows first, ink bright), binarised above 128, and does its own model answer?")
+@hint(
+    "Is the picture the right way round (rows first, ink bright), binarised above 128, and does its "
+    "own model answer?"
+)
 def test_real_digits_are_recognised(api, digits):
     """of ten clean handwritten digits, at least nine are recognised"""
     classes = scores_of(classification(api, digits.one("1"))).keys()
@@ -178,7 +191,10 @@ def test_real_digits_are_recognised(api, digits):
 
 @points(1)
 @needs("a digit is classified")
-@hint("The service keeps nothing between two requests: the same picture has the same answer, whatever came in between.")
+@hint(
+    "The service keeps nothing between two requests: the same picture has the same answer, whatever "
+    "came in between."
+)
 def test_the_same_picture_gets_the_same_answer(api, digits):
     """the same picture gets the same answer, also after others"""
     document = digits.one("8")
@@ -243,16 +259,28 @@ def test_a_fraction_is_refused(api):
 
 @points(2)
 @needs("a word among the pixels is refused", "a body without pixels is refused")
-@hint('detail is a list; each entry has loc, the way to the value: ["body", "pixels", row, column], and msg, the reason.')
+@hint(
+    'detail is a list; each entry has loc, the way to the value: ["body", "pixels", row, column], '
+    "and msg, the reason."
+)
 def test_422_names_the_place_and_the_reason(api):
     """422 says where and why: detail[0] has the loc of the first bad value and a msg"""
-    for wrong, place in ((picture("white", at=(3, 17)), ["body", "pixels", 3, 17]), (Body(), ["body", "pixels"])):
+    for wrong, place in (
+        (picture("white", at=(3, 17)), ["body", "pixels", 3, 17]),
+        (Body(), ["body", "pixels"]),
+    ):
         answer = refused(api, wrong, "the body is not valid")
         detail = json_object(answer).get("detail")
         entry = detail[0] if isinstance(detail, list) and detail and isinstance(detail[0], dict) else {}
-        demand(entry.get("loc") == place, f"loc: {short(entry.get('loc'))} ({answer})", f"loc: {json.dumps(place)}")
+        demand(
+            entry.get("loc") == place,
+            f"loc: {short(entry.get('loc'))} ({answer})",
+            f"loc: {json.dumps(place)}",
+        )
         told = entry.get("msg")
-        demand(isinstance(told, str) and told.strip(), f"msg: {short(told)}", "msg: a sentence with the reason")
+        demand(
+            isinstance(told, str) and told.strip(), f"msg: {short(told)}", "msg: a sentence with the reason"
+        )
 
 
 @points(1)
@@ -289,7 +317,10 @@ def test_a_picture_of_another_size_is_refused(api):
 
 @points(1, stretch=True)
 @needs("a digit is classified")
-@hint("One row shorter than the others makes an array of objects, or an exception: count the items of every row.")
+@hint(
+    "One row shorter than the others makes an array of objects, or an exception: count the items of "
+    "every row."
+)
 def test_a_ragged_picture_is_refused(api):
     """a picture with a row that is too short gets 422"""
     ragged = [[0] * 28 for _ in range(28)]
@@ -299,7 +330,7 @@ def test_a_ragged_picture_is_refused(api):
 
 @points(1, stretch=True)
 @needs("a digit is classified")
-@hint("true and \"5\" are no integers in JSON, even where a language would make integers of them.")
+@hint('true and "5" are no integers in JSON, even where a language would make integers of them.')
 def test_true_and_text_are_no_pixels(api):
     """a picture with true, or with the text "5", among its pixels gets 422"""
     for wrong in (True, "5"):
@@ -308,7 +339,10 @@ def test_true_and_text_are_no_pixels(api):
 
 @points(1, stretch=True)
 @needs("a digit is classified")
-@hint('A strict schema refuses what it does not know ("additionalProperties": false): a typo must not be ignored.')
+@hint(
+    'A strict schema refuses what it does not know ("additionalProperties": false): a typo must not '
+    "be ignored."
+)
 def test_an_unknown_field_is_refused(api, digits):
     """a body with a field that the contract does not know gets 422"""
     wrong = Body(digits.one("6") | {"colour": "blue"})
@@ -327,7 +361,10 @@ def test_numbers_are_read_as_json_says(api):
 
 @points(1, stretch=True)
 @needs("a digit is classified")
-@hint("Think of what a parser may choke on: bytes that are no UTF-8, 100,000 brackets, a number of 5000 digits, a key twice.")
+@hint(
+    "Think of what a parser may choke on: bytes that are no UTF-8, 100,000 brackets, a number of "
+    "5000 digits, a key twice."
+)
 def test_hostile_json_is_refused(api, digits):
     """JSON made to hurt a parser gets 422 (or 400), never a 500"""
     good = json.dumps(digits.one("9")).encode()
@@ -352,12 +389,18 @@ def test_a_huge_body_is_refused(api):
 
 @points(1, stretch=True)
 @needs("a word among the pixels is refused")
-@hint("What a client sent may be long, or secret: an error says where it is and what is wrong, not what it was.")
+@hint(
+    "What a client sent may be long, or secret: an error says where it is and what is wrong, not what it was."
+)
 def test_an_error_does_not_repeat_the_body(api):
     """an error repeats no value of the body that is longer than 80 characters"""
     long_word = "never repeat this " * 10
     answer = api.classify(picture(long_word))
-    demand(long_word[:81].encode() not in answer.body, f"the value, repeated: {answer}", "its place and the reason")
+    demand(
+        long_word[:81].encode() not in answer.body,
+        f"the value, repeated: {answer}",
+        "its place and the reason",
+    )
 
 
 # ---- Documentation --------------------------------------------------------------------------------------
@@ -374,7 +417,9 @@ def test_openapi_describes_the_three_routes(api):
     answer = api.get("/openapi.json")
     expect(answer, 200, "DEBUG=true shows it")
     try:
-        operations = {(one.method.upper(), one.path): one for one in Document(json_object(answer)).operations()}
+        operations = {
+            (one.method.upper(), one.path): one for one in Document(json_object(answer)).operations()
+        }
     except BadDocument as problem:
         raise Failed(f"a document that is no OpenAPI: {problem}", "an OpenAPI 3 document") from None
     for method, path, statuses in (
@@ -385,13 +430,20 @@ def test_openapi_describes_the_three_routes(api):
         demand((method, path) in operations, f"no {method} {path} in it", f"{method} {path} described")
         documented = set(map(str, operations[method, path].responses))
         missing = ", ".join(sorted(statuses - documented))
-        demand(not missing, f"{method} {path} without the answer {missing}", f"the answers {', '.join(sorted(statuses))}")
+        demand(
+            not missing,
+            f"{method} {path} without the answer {missing}",
+            f"the answers {', '.join(sorted(statuses))}",
+        )
 
 
 @points(1)
 @needs("openapi describes the three routes", "a digit is classified")
 @only("documentation is on")
-@hint("A contract that drifted: what /classify really answers does not fit the schema that /openapi.json gives for it.")
+@hint(
+    "A contract that drifted: what /classify really answers does not fit the schema that "
+    "/openapi.json gives for it."
+)
 def test_openapi_tells_the_truth(api, digits):
     """what /classify, /health and /results answer fits the schemas in /openapi.json"""
     from checks.openapi import BadDocument, Document
@@ -404,7 +456,11 @@ def test_openapi_tells_the_truth(api, digits):
             problem = operations[method, path].mismatch("200", answered.json())
         except BadDocument as bad:
             raise CannotCheck(f"the schema of {path} cannot be read: {bad}") from None
-        demand(not problem, f"{path} answers what its schema refuses: {problem}", "an answer that fits its own schema")
+        demand(
+            not problem,
+            f"{path} answers what its schema refuses: {problem}",
+            "an answer that fits its own schema",
+        )
 
 
 @points(1)
@@ -422,16 +478,23 @@ def test_the_documentation_pages_are_there(api):
 @points(1, stretch=True)
 @needs("openapi describes the three routes")
 @only("documentation is on")
-@hint("A client that reads only /openapi.json must learn of 401 and 429, and where the key goes (an apiKey scheme).")
+@hint(
+    "A client that reads only /openapi.json must learn of 401 and 429, and where the key goes (an "
+    "apiKey scheme)."
+)
 def test_openapi_documents_the_key_and_its_errors(api):
     """/openapi.json documents 401 and 429 of /classify, and the key as a security scheme"""
     from checks.openapi import Document
 
     document = Document(json_object(api.get("/openapi.json")))
-    operation = next(one for one in document.operations() if (one.method.upper(), one.path) == ("POST", "/classify"))
+    operation = next(
+        one for one in document.operations() if (one.method.upper(), one.path) == ("POST", "/classify")
+    )
     missing = sorted({"401", "429"} - set(map(str, operation.responses)))
     demand(not missing, f"no answer {', '.join(missing)} in it", "401 and 429 among the answers")
-    demand(operation.security, "no security scheme for /classify", "an apiKey scheme, in the header X-API-Key")
+    demand(
+        operation.security, "no security scheme for /classify", "an apiKey scheme, in the header X-API-Key"
+    )
 
 
 @points(1, stretch=True)

@@ -13,7 +13,7 @@ COMPARE = "Compare the whole key, and in constant time: hmac.compare_digest(sent
 
 
 def admitted_until_429(api, document, most: int) -> tuple[int, object]:
-    """Send the picture until a 429 comes, at most `most` times: how many were admitted, and the last answer."""
+    """Send the picture until a 429 comes, at most `most` times: how many were admitted, the last answer."""
     for count in range(most):
         answer = api.classify(document, patient=False)
         if answer.status == 429:
@@ -35,7 +35,10 @@ def used_up(api) -> object:
 
 @points(2)
 @needs("m2.a digit is classified")
-@hint("Without the header X-API-Key nobody knows who is asking: 401. (A framework that validates headers may say 422.)")
+@hint(
+    "Without the header X-API-Key nobody knows who is asking: 401. (A framework that validates "
+    "headers may say 422.)"
+)
 def test_a_missing_key_is_refused(api, digits):
     """a request without a key gets 401 (or 422)"""
     expect(api.classify(digits.one("1"), key=None), (401, 422), "the header X-API-Key is missing")
@@ -94,7 +97,11 @@ def test_no_answer_holds_the_key(api, digits):
     for answer in answers:
         whole = answer.body + repr(answer.headers).encode()
         for secret in (api.key, wrong):
-            demand(secret.encode() not in whole, f"the key in an answer with the status {answer.status}", "no key in any answer")
+            demand(
+                secret.encode() not in whole,
+                f"the key in an answer with the status {answer.status}",
+                "no key in any answer",
+            )
 
 
 @points(1, stretch=True)
@@ -114,7 +121,11 @@ def test_401_says_what_it_wants(api):
     answers = [api.classify(blank(), key=None), api.classify(blank(), key="wrong")]
     for answer in answers:
         expect(answer, 401, "there is no right key")
-        demand(answer.header("WWW-Authenticate"), "no header WWW-Authenticate", 'WWW-Authenticate: ApiKey realm="pixelwise"')
+        demand(
+            answer.header("WWW-Authenticate"),
+            "no header WWW-Authenticate",
+            'WWW-Authenticate: ApiKey realm="pixelwise"',
+        )
     demand(
         answers[0].body == answers[1].body,
         f"different bodies: {answers[0]}, and {answers[1]}",
@@ -128,7 +139,9 @@ def test_401_says_what_it_wants(api):
 @points(3)
 @at_most(60)
 @needs("m2.a digit is classified")
-@hint("Count per client and per window; a limit that several processes keep apart admits several times as many.")
+@hint(
+    "Count per client and per window; a limit that several processes keep apart admits several times as many."
+)
 def test_exactly_the_limit_is_admitted(api):
     """one client gets exactly as many answers as the limit allows, and then 429"""
     count, seconds = api.limit
@@ -137,7 +150,11 @@ def test_exactly_the_limit_is_admitted(api):
     admitted, answer = admitted_until_429(api, blank(), 2 * count + 5)
     if time.monotonic() - began > 0.9 * seconds:
         raise CannotCheck(f"{admitted} requests took longer than the window of {seconds:g} s")
-    told = f"{admitted} admitted, then {answer.status}" if answer.status == 429 else f"{admitted} admitted, and no 429"
+    told = (
+        f"{admitted} admitted, then {answer.status}"
+        if answer.status == 429
+        else f"{admitted} admitted, and no 429"
+    )
     demand(admitted == count, told, f"{count} admitted, then 429")
 
 
@@ -197,7 +214,10 @@ def test_retry_after_is_true(api):
 @points(1, stretch=True)
 @at_most(60)
 @needs("exactly the limit is admitted", "a wrong key is refused")
-@hint("Let the limiter be the first gate: then every attempt counts, and nobody guesses keys at the speed of the line.")
+@hint(
+    "Let the limiter be the first gate: then every attempt counts, and nobody guesses keys at the "
+    "speed of the line."
+)
 def test_wrong_keys_use_up_the_budget_too(api):
     """requests with a wrong key count as well, and get 429 when the budget is used up"""
     count, seconds = api.limit
@@ -212,7 +232,10 @@ def test_wrong_keys_use_up_the_budget_too(api):
 
 @points(1, stretch=True)
 @needs("exactly the limit is admitted")
-@hint('RateLimit-Policy: "default";q=30;w=60 and RateLimit: "default";r=<left>;t=<seconds>, on every answer of /classify.')
+@hint(
+    'RateLimit-Policy: "default";q=30;w=60 and RateLimit: "default";r=<left>;t=<seconds>, on every '
+    "answer of /classify."
+)
 def test_the_budget_is_shown(api):
     """every answer of /classify shows the budget: RateLimit-Policy, and RateLimit, which counts down"""
     count, seconds = api.limit
@@ -239,7 +262,9 @@ def test_a_forged_address_does_not_help(api):
     """a client does not get a new budget by claiming another address in X-Forwarded-For"""
     used_up(api)
     for claimed in ("203.0.113.7", "127.0.0.1"):
-        answer = api.classify(blank(), patient=False, headers={"X-Forwarded-For": claimed, "X-Real-IP": claimed})
+        answer = api.classify(
+            blank(), patient=False, headers={"X-Forwarded-For": claimed, "X-Real-IP": claimed}
+        )
         expect(answer, 429, "the budget is used up, whatever X-Forwarded-For says")
 
 

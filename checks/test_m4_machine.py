@@ -539,7 +539,7 @@ def _about_this_machine(line: str) -> bool:
 
 
 def _analyze(unit: Unit, *words: str) -> tuple[str, list[str]]:
-    """What systemd-analyze prints about a copy of the unit (beside its socket, if any), and its complaints.
+    """What systemd-analyze prints about a copy of the unit, and its complaints.
 
     Raises CannotCheck where systemd-analyze is missing, too old or stuck.
     """
@@ -547,9 +547,6 @@ def _analyze(unit: Unit, *words: str) -> tuple[str, list[str]]:
         raise CannotCheck("systemd-analyze is missing here: apt-get install systemd")
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / SERVICE
-        sibling = unit.path.with_name("pixelwise.socket")
-        if sibling.is_file():
-            shutil.copy(sibling, folder)
         copy.write_bytes(unit.text.encode("utf-8", "surrogateescape"))
         command = ["systemd-analyze", *words, str(copy)]
         environment = os.environ | {"SYSTEMD_COLORS": "0", "LC_ALL": "C.UTF-8"}

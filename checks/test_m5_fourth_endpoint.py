@@ -13,7 +13,7 @@ import math
 import re
 
 from checks.client import Answer, printable
-from checks.core import CannotCheck, Failed, at_most, hint, needs, points
+from checks.core import CannotCheck, Failed, at_most, hint, needs, only, points
 from checks.expect import demand
 from checks.openapi import BadDocument, Document, NoSample, Operation, is_json
 
@@ -60,6 +60,17 @@ def document_of(api) -> Document:
     return parsed(answer.body)
 
 
+def documented(api) -> set[str]:
+    """The fourth endpoints that the server's OpenAPI names, and "a key" where one of them asks for it; none
+    where the document cannot be read."""
+    try:
+        with fourth(api) as found:
+            names = {kind_of(operation) for operation in found}
+            return names | ({"a key"} if any(map(is_guarded, found)) else set())
+    except (Failed, CannotCheck, BadDocument):
+        return set()
+
+
 @functools.lru_cache(maxsize=2)  # every check asks for the document, which seldom changes
 def parsed(body: bytes) -> Document:
     return Document(json.loads(body))
@@ -88,6 +99,11 @@ def methods_on(document: Document, path: str) -> list[str]:
 
 def kind_of(operation: Operation) -> str:
     return operation.path.rstrip("/")
+
+
+def is_guarded(operation: Operation) -> bool:
+    """Whether it needs the key: where the document says so, and for a batch always."""
+    return operation.needs_key or kind_of(operation) == BATCH
 
 
 def posts(operations: list[Operation]) -> list[Operation]:
@@ -457,6 +473,7 @@ def test_it_answers_as_promised(api):
 
 
 @points(2)
+@only("a fourth endpoint takes a body")
 @needs("it answers as promised")
 @at_most(30)
 @hint("Validate the body before using it; and every status that a client may see stands in the document.")
@@ -471,6 +488,7 @@ def test_a_bad_body_is_refused(api):
 
 
 @points(1)
+@only("GET /version is documented")
 @needs("it answers as promised")
 @hint("A build does not change while it runs: no time, no counter, nothing random in the answer.")
 def test_it_says_the_same_twice(api):
@@ -482,13 +500,14 @@ def test_it_says_the_same_twice(api):
 
 
 @points(1)
+@only("a fourth endpoint asks for the key")
 @needs("it answers as promised")
 @at_most(30)
 @hint("Guard it as /classify is guarded: in FastAPI, dependencies=[Depends(verify_api_key)] on the route.")
 def test_it_asks_for_the_key(api):
     """where its document asks for the key, and for a batch always, no key and a wrong one get 401"""
     with fourth(api) as found:
-        guarded = [operation for operation in found if operation.needs_key or kind_of(operation) == BATCH]
+        guarded = list(filter(is_guarded, found))
         if not guarded:
             raise CannotCheck(
                 "the document of the fourth endpoint asks for no key: there is nothing to guard"
@@ -536,6 +555,7 @@ def expect_405(operation: Operation, answer: Answer) -> None:
 
 
 @points(2)
+@only("GET /version is documented")
 @needs("it answers as promised")
 @hint(
     "Both come from one place: read the version from the loaded artefact, not from a constant in the handler."
@@ -572,6 +592,7 @@ def names(text: str, version: str) -> bool:
 
 
 @points(2)
+@only("POST /feedback is documented")
 @needs("a bad body is refused")
 @hint("Which fields flag a wrong prediction? Make those required; a body without them is 422.")
 def test_feedback_that_says_nothing_is_refused(api):
@@ -585,6 +606,7 @@ def test_feedback_that_says_nothing_is_refused(api):
 
 
 @points(1)
+@only("POST /classify/batch is documented")
 @needs("it answers as promised")
 @hint("One answer for every picture, in a list.")
 def test_a_batch_has_an_answer_for_every_picture(api):
@@ -603,6 +625,7 @@ def test_a_batch_has_an_answer_for_every_picture(api):
 
 
 @points(2)
+@only("POST /classify/batch is documented")
 @needs("a batch has an answer for every picture")
 @at_most(30)
 @hint(
@@ -634,6 +657,7 @@ def classification(api, picture) -> dict:
 
 
 @points(1)
+@only("POST /classify/batch is documented")
 @needs("a batch has an answer for every picture")
 @hint(
     "Without a limit, one request may keep the server busy for minutes: check the length before the pixels."

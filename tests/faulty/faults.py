@@ -1,4 +1,4 @@
-"""The table of faults: each is the correct server with one thing wrong, and names the checks that must catch it.
+"""The table of faults: each is the correct server with one thing wrong, and names the checks that catch it.
 
 `debug` says in which of the two modes the server is graded.
 """
@@ -70,7 +70,9 @@ class _(Service):
 @fault("chunked garbage", "m1.results answers")
 class _(Service):
     def results(self, request):
-        return Response(200, raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzzz\r\n{}\r\n0\r\n\r\n")
+        return Response(
+            200, raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzzz\r\n{}\r\n0\r\n\r\n"
+        )
 
 
 @fault("the answer ends too early", "m1.results answers")
@@ -106,7 +108,9 @@ class _(Service):
         return super().dispatch(request) if known else self.health(request)
 
 
-@fault("200 with an error in the body", "m1.an unknown path gets 404", "m1.a slash at the end is another path")
+@fault(
+    "200 with an error in the body", "m1.an unknown path gets 404", "m1.a slash at the end is another path"
+)
 class _(Service):
     def error(self, status, detail, headers):
         return super().error(200 if status == 404 else status, detail, headers)
@@ -322,7 +326,11 @@ class _(Service):
         return answered | {"scores": scores, "confidence": scores[answered["prediction"]]}
 
 
-@fault("the prediction is the second best", "m2.the prediction has the best score", "m2.real digits are recognised")
+@fault(
+    "the prediction is the second best",
+    "m2.the prediction has the best score",
+    "m2.real digits are recognised",
+)
 class _(Service):
     def shaped(self, answered):
         second = sorted(answered["scores"], key=answered["scores"].get)[-2]
@@ -366,7 +374,11 @@ class _(Service):
 class _(Service):
     def predict(self, rows):
         best = random.Random(str(rows)).choice("0123456789")
-        return {"prediction": best, "confidence": 0.91, "scores": dict.fromkeys("0123456789", 0.01) | {best: 0.91}}
+        return {
+            "prediction": best,
+            "confidence": 0.91,
+            "scores": dict.fromkeys("0123456789", 0.01) | {best: 0.91},
+        }
 
 
 @fault("the picture is transposed", "m2.real digits are recognised")
@@ -387,7 +399,11 @@ class _(Service):
         return super().predict(rows[::-1])
 
 
-@fault("the answer to the picture before", "m2.real digits are recognised", "m2.the same picture gets the same answer")
+@fault(
+    "the answer to the picture before",
+    "m2.real digits are recognised",
+    "m2.the same picture gets the same answer",
+)
 class _(Service):
     before = [[0] * 28] * 28
 
@@ -692,7 +708,9 @@ class _(Service):
 class _(Service):
     def openapi(self):
         document = super().openapi()
-        document["components"]["schemas"]["ClassifyResponse"]["properties"]["prediction"] = {"type": "integer"}
+        document["components"]["schemas"]["ClassifyResponse"]["properties"]["prediction"] = {
+            "type": "integer"
+        }
         return document
 
 

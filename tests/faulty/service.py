@@ -72,7 +72,9 @@ class Service:
         if self.shows_documentation():
             routes |= {
                 "/openapi.json": {"GET": lambda request: Response(200, self.openapi())},
-                "/docs": {"GET": lambda request: Response(200, html="<!doctype html><title>Swagger UI</title>")},
+                "/docs": {
+                    "GET": lambda request: Response(200, html="<!doctype html><title>Swagger UI</title>")
+                },
                 "/redoc": {"GET": lambda request: Response(200, html="<!doctype html><title>ReDoc</title>")},
             }
         return routes
@@ -237,7 +239,9 @@ class Service:
         self.validate_range(pixel, loc)
 
     def validate_type(self, pixel, loc: list) -> None:
-        if isinstance(pixel, bool) or not (isinstance(pixel, int) or isinstance(pixel, float) and pixel.is_integer()):
+        if isinstance(pixel, bool) or not (
+            isinstance(pixel, int) or isinstance(pixel, float) and pixel.is_integer()
+        ):
             raise self.invalid("type", loc, "this is not an integer")
 
     def validate_range(self, pixel, loc: list) -> None:
@@ -275,7 +279,11 @@ class Service:
             return response.raw
         body = response.html.encode() if response.html else json.dumps(response.document).encode()
         kind = "text/html; charset=utf-8" if response.html else "application/json"
-        headers = {"Content-Type": kind, "Content-Length": str(len(body)), "Connection": "close"} | response.headers
+        headers = {
+            "Content-Type": kind,
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+        } | response.headers
         head = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if value is not None)
         reason = {200: "OK", 404: "Not Found", 422: "Unprocessable Content"}.get(response.status, "Status")
         start = f"HTTP/1.1 {response.status} {reason}\r\n{head}\r\n".encode("latin-1", "replace")

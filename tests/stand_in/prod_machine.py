@@ -44,7 +44,9 @@ CORRECT = {
     "env": {"mode": "600", "text": f"DEBUG=false\nSECRET_API_KEY={KEY}\n", "readable": True},
     "git": {"there": True, "tracked": "", "history": "", "broken": ""},
     "journal": ["Started pixelwise.service."],
-    "logs": True,  # what it logs arrives in the journal
+    "logs": ["/health", "/no-such-page", "/classify"],  # what it logs about arrives in the journal
+    "obeys": True,  # whether systemctl stop and reboot work
+    "impostor": False,  # whether another server answers while the service is down
     "logs_key": False,
     "commands": [],  # all that was asked
     "unknown": [],  # what was asked and this machine cannot do
@@ -86,10 +88,10 @@ class Machine:
     def http(self, path: str, key: str | None) -> int:
         """The status of an answer; 0 where none comes."""
         with self as it:
-            if not it["pid"] or it["address"].startswith("127."):
+            if not (it["pid"] or it["impostor"]) or it["address"].startswith("127."):
                 return 0
             status = it["health"] if path == "/health" else 404
-            if it["logs"]:
+            if path in it["logs"]:
                 it["journal"].append(f"{path} {status}" + (f" {key}" if it["logs_key"] else ""))
             return status
 
@@ -137,6 +139,8 @@ class Machine:
         verb = rest.removesuffix(" pixelwise.service")
         if not self.root:
             return 1, "", "Failed: Interactive authentication required.\n"
+        if not it["obeys"] and verb in ("stop", "reboot"):
+            return 1, "", "Failed: Operation refused.\n"
         if verb == "stop":
             it["pid"], it["back_at"] = 0, it["now"] + 1 if it["returns"]["stop"] else None
         elif verb == "restart" or (verb == "start" and not it["pid"] and it["returns"]["start"]):
