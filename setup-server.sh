@@ -6,9 +6,13 @@
 #   bash setup-server.sh labs     provision with the tools for the labs, then open JupyterLab on labs/
 #   bash setup-server.sh test     provision with the tools for the tests, then pass all tests
 #                                 (what follows `test` goes to pytest: test -k limiter)
+#   bash setup-server.sh --socket on prod: provision, and let systemd listen on the port (no request is
+#                                 refused during a restart, but `systemctl stop` alone stops nothing)
 #
 # Run it as often as you like, from any folder: it keeps what is in place, and never asks anything.
 # It needs Python 3.11 to 3.13; a machine where the user `produser` exists is prod, any other is dev.
+# On prod it also installs the service under systemd, or updates it; an update that fails leaves the old
+# service running.
 set -euo pipefail
 
 ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
@@ -17,13 +21,14 @@ PYTHON=$VENV/bin/python
 ENV_FILE=$ROOT/.env
 TEMPORARY=
 STEP=0
+OLD_RUNS= # on prod, what a message of failure adds: that the old service keeps running
 
 usage() { sed -n '2,/^set -/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; }
 
 # step TITLE: a numbered heading;  say TEXT: what was done;  die TEXT: what went wrong, and the remedy
 step() { STEP=$((STEP + 1)); printf '\n[%d/%d] %s\n' "$STEP" "$STEPS" "$1"; }
 say() { printf '      %s\n' "$*"; }
-die() { printf '\nsetup-server.sh: %s\n' "$*" >&2; exit 1; }
+die() { printf '\nsetup-server.sh: %s\n' "$*$OLD_RUNS" >&2; exit 1; }
 
 clean_up() { if [ -n "$TEMPORARY" ]; then rm -rf -- "$TEMPORARY"; fi; TEMPORARY=; }
 
@@ -112,6 +117,14 @@ install_python_packages() {
   if [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
     say "already there"
     return
+  fi
+  if is_prod && [ -e "$stamp" ]; then
+    # the service runs on these packages: touch them only once all the new ones have arrived
+    TEMPORARY=$(mktemp -d "$ROOT/.setup.XXXXXX")
+    say "fetching the packages that ${files[-1]} now names"
+    (cd "$ROOT" && "$PYTHON" -m pip download --disable-pip-version-check --quiet -d "$TEMPORARY" -r "${files[-1]}") ||
+      die "pip could not fetch ${files[-1]}: read its last lines, and run this again; nothing was changed"
+    clean_up
   fi
   local quiet=()
   if [ ! -t 1 ]; then quiet=(--quiet); fi
@@ -224,6 +237,106 @@ prove_model() {
     sed 's/^/      /'
 }
 
+# ---- 6, 7 The service, on prod ------------------------------------------------------------------------
+
+UNITS=/etc/systemd/system
+
+as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi; }
+
+# a machine with produser that systemd runs; elsewhere there is no service to install
+runs_service() { is_prod && [ -d /run/systemd/system ]; }
+
+# start what is here now beside the running service, on a port of its own, and ask it
+try_service() {
+  step "Trial run beside the service"
+  local log pid url='' tries
+  TEMPORARY=$(mktemp -d "$ROOT/.setup.XXXXXX")
+  log=$TEMPORARY/log
+  (cd "$ROOT" && HOST=127.0.0.1 PORT=0 exec "$PYTHON" server.py 2>"$log" </dev/null) &
+  pid=$!
+  for ((tries = 0; tries < 100; tries++)); do
+    url=$(sed -n 's/.*listening on \(http:[^ ]*\).*/\1/p' "$log")
+    if [ -n "$url" ] || ! kill -0 "$pid" 2>/dev/null; then break; fi
+    sleep 0.2
+  done
+  if [ -z "$url" ] || ! curl -fsS --noproxy '*' --max-time 10 -o /dev/null "$url/health"; then
+    kill "$pid" 2>/dev/null || true
+    sed 's/^/      /' "$log" >&2
+    die "the server of this folder does not work; read the lines above"
+  fi
+  kill "$pid"
+  wait "$pid" || die "the server of this folder does not stop cleanly"
+  clean_up
+  say "it answers and stops as it should"
+}
+
+# install_unit FILE: copy it to systemd's folder if it changed; true when it did
+install_unit() {
+  local target=$UNITS/${1##*/}
+  if cmp -s -- "$1" "$target"; then
+    say "${1##*/} is in place"
+    return 1
+  fi
+  if [ -e "$target" ]; then as_root cp -- "$target" "$target.before"; fi
+  as_root install -m 644 -- "$1" "$target"
+  say "${1##*/} copied to $UNITS"
+}
+
+wait_for_health() {
+  local tries
+  for ((tries = 0; tries < 75; tries++)); do
+    if curl -fs --noproxy '*' --max-time 2 -o /dev/null "http://127.0.0.1:$1/health"; then return; fi
+    sleep 0.2
+  done
+  return 1
+}
+
+start_service() {
+  step "Service under systemd"
+  local port unit=$UNITS/pixelwise.service changed=
+  port=$(setting PORT) port=${port:-8000}
+  case $(setting HOST) in 127.* | localhost | ::1)
+    say "note: HOST in .env lets only this machine ask; remove that line, and the unit sets 0.0.0.0" ;;
+  esac
+  if install_unit "$ROOT/deploy/pixelwise.service"; then changed=yes; fi
+  if [ "$1" = socket ]; then install_unit "$ROOT/deploy/pixelwise.socket" || true; fi
+  as_root systemctl daemon-reload
+  as_root systemctl --quiet enable pixelwise
+  if [ "$1" = socket ] && ! systemctl --quiet is-active pixelwise.socket; then
+    as_root systemctl stop pixelwise # it holds the port
+    as_root systemctl --quiet enable --now pixelwise.socket
+    say "systemd listens on the port; to keep the service down, stop pixelwise.socket as well"
+  fi
+  as_root systemctl reset-failed pixelwise 2>/dev/null || true
+  OLD_RUNS=
+  if ! as_root systemctl restart pixelwise || ! wait_for_health "$port"; then
+    as_root journalctl -u pixelwise -n 15 --no-pager -o cat >&2 || true
+    if [ -n "$changed" ] && [ -e "$unit.before" ]; then
+      as_root mv -f -- "$unit.before" "$unit"
+      as_root systemctl daemon-reload
+      as_root systemctl restart pixelwise || true
+      wait_for_health "$port" && die "the service does not start with the new unit: the old unit is back, and it runs"
+    fi
+    die "the service does not answer on port $port: read the lines above, and journalctl -u pixelwise"
+  fi
+  say "it answers on port $port"
+  systemctl status pixelwise --no-pager --lines=4 | sed 's/^/      /' || true
+}
+
+what_next_on_prod() {
+  local address port
+  port=$(setting PORT)
+  address=$(hostname -I 2>/dev/null | cut -d ' ' -f 1)
+  cat <<END
+
+Next: from the dev machine, ask it; here, read its journal:
+
+  curl http://${address:-$(hostname)}:${port:-8000}/health
+  journalctl -u pixelwise -f
+
+END
+}
+
 what_next() {
   local port host env_file body
   env_file=$(printf %q "$ENV_FILE") body=$(printf %q "@$ROOT/models/sample.json")
@@ -238,14 +351,22 @@ END
 }
 
 main() {
-  local mode=${1:-provision}
+  local mode=${1:-provision} socket=
   case $mode in
+    --socket)
+      mode=provision socket=socket
+      runs_service || die "--socket is for prod: a machine with the user produser, and systemd"
+      ;;
     provision | serve | labs | test) ;;
     -h | --help | help) usage; exit 0 ;;
     *) usage >&2; exit 2 ;;
   esac
   trap clean_up EXIT
   STEPS=5
+  if [ "$mode" = provision ] && runs_service; then
+    STEPS=7
+    if systemctl --quiet is-active pixelwise; then OLD_RUNS="; the old service keeps running"; fi
+  fi
   install_packages "$mode"
   case $mode in
     labs | test) install_python_packages "$mode" ;;
@@ -256,7 +377,16 @@ main() {
   prove_model
   cd "$ROOT"
   case $mode in
-    provision) what_next "start the server with \`bash setup-server.sh serve\`; from another terminal, ask it:" ;;
+    provision)
+      if runs_service; then
+        try_service
+        start_service "$socket"
+        what_next_on_prod
+        return
+      fi
+      if is_prod; then say "systemd does not run this machine: the service is not installed"; fi
+      what_next "start the server with \`bash setup-server.sh serve\`; from another terminal, ask it:"
+      ;;
     serve)
       what_next "from another terminal, ask it (Ctrl-C here stops the server):"
       exec "$PYTHON" server.py

@@ -213,7 +213,8 @@ class Session:
         for argument in inspect.signature(check.function).parameters:
             if self.given.get(argument) is None:
                 return MISSING[argument]
-        return "" if check.last else self.gone
+        asks_the_server = "api" in inspect.signature(check.function).parameters
+        return self.gone if asks_the_server and not check.last else ""
 
     def _run(self, check: Check) -> Result:
         """Run it; a check that fails runs once more, in a fresh state, before it is believed."""
@@ -260,7 +261,8 @@ class Session:
         if status == FAILED:
             exchanges = exchanges or (api.exchanges[-1:] if api else [])
             result.evidence = [exchange.as_evidence() for exchange in exchanges]
-            result.curl = exchanges[-1].as_curl() if exchanges else getattr(arguments.get("prod"), "last", "")
+            typed = getattr(arguments.get("prod"), "last", "")  # the line for ssh
+            result.curl = typed or (exchanges[-1].as_curl() if exchanges else "")
         return result
 
 

@@ -103,11 +103,15 @@ def test_when_the_server_is_gone_nothing_else_is_asked_and_nothing_is_graded_as_
         raise core.Gone("refused")
 
     last = check("m1.last", failing, last=True)
-    run = session(check("m1.first", gone), check("m1.second", lambda: pytest.fail("it ran")), last)
+    run = session(check("m1.first", gone), check("m1.second", lambda api: pytest.fail("it ran")), last)
+    run.given["api"] = client.Api("http://127.0.0.1:1")
     assert run.run("m1.first").reason == "the server is gone: refused"
     assert run.run("m1.second").status == core.UNCHECKED
     assert run.run("m1.second").reason == "the server is gone: refused"
     assert run.run("m1.last").status == core.FAILED
+    run = session(check("m1.first", gone), check("m4.file", lambda: None))
+    run.run("m1.first")
+    assert run.run("m4.file").status == core.PASSED  # it asks no server
 
 
 def test_a_check_that_breaks_has_found_out_nothing():

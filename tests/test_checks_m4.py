@@ -280,6 +280,12 @@ def test_without_a_key_or_with_a_tiny_one_nothing_is_looked_for(box):
         assert all(word in results[name].reason for name in unasked(results))
 
 
+@pytest.mark.parametrize("quote", ["", "'", '"'])
+def test_the_key_is_known_without_its_quotes(box, quote):
+    box.reset({"env.text": f"SECRET_API_KEY={quote}{KEY}{quote}\n", "unit": f"ExecStart=/x --key {KEY}"})
+    assert names(box.grade(key=""), FAILED) == {"the key is not in the unit"}
+
+
 def test_a_folder_that_is_no_repository_holds_nothing_in_git(box):
     box.reset({"git.there": False})
     assert len(names(box.grade(), PASSED)) == len(ONLINE)
@@ -734,6 +740,20 @@ C="quo\\"ted" word
             ("C", '"quo\\"ted" word'),
         ]
     }
+
+
+def test_lines_end_as_they_do_for_systemd():
+    assert parse("[S]\r\nA=1\0B=2\rC=3\n\rD=4") == (
+        {"S": [("A", "1"), ("B", "2"), ("C", "3"), ("D", "4")]},
+        [],
+    )
+
+
+def test_after_a_broken_section_nothing_more_is_read():
+    assert parse("[A]\nB=1\n[C\nD\nE=2") == (
+        {"A": [("B", "1")]},
+        ["line 3 starts a section but does not end with ]"],
+    )
 
 
 def test_values_are_looked_up_as_systemd_does(tmp_path):

@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from models.classifier import classify_batch
 
 ROOT = Path(__file__).resolve().parent.parent
-SETTINGS = re.findall(r"^([A-Z_0-9]+)=", (ROOT / ".env.example").read_text(), re.M)
+SETTINGS = re.findall(r"^(?:# )?([A-Z_0-9]+)=", (ROOT / ".env.example").read_text(), re.M)
 
 
 def tracked() -> list[str]:
@@ -319,7 +319,7 @@ def test_the_readme_tells_of_every_setting_route_and_command():
     for target in re.findall(r"\]\((?!http)([^)#]+)", text):
         assert (ROOT / target).exists(), target
     for row in re.findall(r"^\| `([A-Z_0-9]+)` \| `?([^`|]*?)`? \|", text, re.M):
-        defaults = dict(re.findall(r"^([A-Z_0-9]+)=(.*)$", (ROOT / ".env.example").read_text(), re.M))
+        defaults = dict(re.findall(r"^(?:# )?([A-Z_0-9]+)=(.*)$", (ROOT / ".env.example").read_text(), re.M))
         assert row[0] in defaults
         assert row[1].strip() in (defaults[row[0]], "none", "empty", ""), row
 

@@ -37,6 +37,7 @@ CORRECT = {
     "pid": 700,  # 0: it is down
     "back_at": None,  # when systemd starts it again
     "restarts": 0,
+    "gave_up": False,  # systemd starts it again only after reset-failed
     "crashes": "",  # "quickly": always between two starts; "slowly": looks fine between two crashes
     "returns": {"kill": True, "stop": False, "boot": True, "start": True},  # whether it runs after that
     "health_after_kill": 200,
@@ -143,11 +144,14 @@ class Machine:
             return 1, "", "Failed: Operation refused.\n"
         if verb == "stop":
             it["pid"], it["back_at"] = 0, it["now"] + 1 if it["returns"]["stop"] else None
+        elif verb in ("start", "restart") and it["gave_up"]:
+            return 1, "", "Failed to start pixelwise.service: Start request repeated too quickly.\n"
         elif verb == "restart" or (verb == "start" and not it["pid"] and it["returns"]["start"]):
             self._run()
         elif verb == "reset-failed":
-            pass
+            it["gave_up"] = False
         elif verb == "reboot":
+            it["gave_up"] = False
             it["boots"] += 1
             it["pid"] = 0
             if it["show"]["UnitFileState"] == "enabled" and it["returns"]["boot"]:
@@ -166,6 +170,8 @@ class Machine:
         it["pid"] = 0
         if it["show"]["Restart"] == "always" and it["returns"]["kill"]:
             it["back_at"] = it["now"] + 3
+        else:
+            it["gave_up"] = True
         return 0, "", ""
 
     def _owner(self, pid: str):
