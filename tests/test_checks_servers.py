@@ -5,6 +5,7 @@ import functools
 import html.parser
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -209,6 +210,37 @@ def test_a_failure_shows_one_sentence_a_curl_line_and_a_hint_and_no_traceback(tm
     assert "Traceback" not in done.stdout + done.stderr
     assert KEY not in done.stdout
     assert "Traceback" in wanted.stdout and "test_m2_contract.py" in wanted.stdout
+
+
+@pytest.mark.parametrize(
+    "fault, name",
+    [
+        ("404 for 405", "m1.a wrong verb gets 405"),
+        ("HEAD with a body", "m1.head answers like get"),
+        ("always the same digit", "m2.real digits are recognised"),
+        ("500 on 256", "m2.a pixel out of range is refused"),
+        ("500 on broken json", "m2.broken json is refused"),
+        ("any media type will do", "m2.another media type is refused"),
+        ("NaN is paper", "m2.numbers are read as json says"),
+        ("a key in the query is accepted", "m3.a key in the address does not count"),
+        ("any key will do", "m3.a wrong key is refused"),
+        ("no limit", "m3.exactly the limit is admitted"),
+    ],
+)
+def test_the_curl_line_of_a_failure_shows_it_again(fault, name):
+    with running("-m", "faulty.service", fault) as url:
+        result = grading.run(name, url, KEY, limit=LIMIT, seed=1)
+        environ = os.environ | {
+            "SECRET_API_KEY": KEY,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
+        done = subprocess.run(
+            ["bash", "-c", result.curl], cwd=ROOT, env=environ, capture_output=True, text=True
+        )
+    assert result.status == core.FAILED
+    statuses = re.findall(r"^HTTP/1.1 (\d+) ", done.stdout, re.M)
+    assert statuses and int(statuses[-1]) == result.evidence[-1]["answer"]["status"], (result.curl, done)
+    assert len(statuses) == 1 or "for i in $(seq" in result.curl
 
 
 @pytest.mark.parametrize(
