@@ -1,5 +1,7 @@
 """The disposable prod machine, deploy/box/box: real boxes, driven through its command line.
 
+    .venv/bin/pytest deploy/box          as root; a minute
+
 These tests need root and the packages that `box` names; the first run builds the image, a minute or two.
 Without them they fail: a machine that cannot boot a box has not passed.
 """
@@ -18,8 +20,8 @@ import time
 from pathlib import Path
 
 import pytest
-from wire import ROOT
 
+ROOT = Path(__file__).resolve().parents[2]
 BOX = ROOT / "deploy" / "box" / "box"
 BASE = Path("/var/lib/pixelwise-box")
 CGROUPS = Path("/sys/fs/cgroup")
