@@ -1,0 +1,406 @@
+"""What the labs need beside Python: a server to start and stop, shell cells, pictures, and checks.
+
+    server = Server()                        # starts server.py on a free port, and sets $URL and $KEY
+    client.post(server.url + "/classify")    # client is a requests.Session
+    show_answer(answer)                      # status line, chosen headers, body
+    show(digit)                              # a picture;  chart(answer) draws its scores
+    show_code("authenticate")                # a piece of server.py
+    expect(answer, status=401)               # judges an answer of yours
+    check("m3.a wrong key is refused")       # runs a check of checks/ on the running server
+    %%dev                                    # a cell of shell lines for this machine, with $URL and $KEY
+    %%prod                                   # the same for the production machine, over ssh
+
+What differs from run to run is shown by its name: the address as $URL, the port as $PORT, the key as $KEY,
+and in the log <time>, <ms> and <id>. Nothing here raises because a server is wrong or gone: it says so.
+"""
+
+import ast
+import atexit
+import difflib
+import html
+import itertools
+import json
+import os
+import re
+import secrets
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from pathlib import Path
+
+import dotenv
+import numpy as np
+import requests
+from IPython import get_ipython
+from IPython.display import display
+
+REPO = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPO))  # for checks/
+SERVER = Path(os.environ.get("PIXELWISE_SERVER", REPO / "server.py")).resolve()
+ROOT = SERVER.parent  # where schemas/ and models/ are
+NOBODY = "http://127.0.0.1:9"  # where nothing listens: the address of a server that did not start
+KEY = dotenv.dotenv_values(ROOT / ".env").get("SECRET_API_KEY") or ""
+if KEY in ("", "change-me-to-a-long-random-string"):  # the server refuses the one of .env.example
+    KEY = secrets.token_hex(16)
+
+# ---- The server -----------------------------------------------------------------------------------------
+
+
+class Server:
+    """A server.py of its own for this notebook, on a free port, until `stop()` or the end of the kernel.
+
+    folder: where server.py, schemas/ and models/ are (see `copy_of_the_server`).
+    settings: those of .env.example, such as RATE_LIMIT="5/second". The key is that of .env, if any.
+    """
+
+    current = None  # the one that was started last: $URL, `check` and the shell cells mean it
+
+    def __init__(self, folder=ROOT, **settings):
+        self.file = Path(folder) / SERVER.name
+        self.key = KEY
+        self.settings = {"DEBUG": "true", "RATE_LIMIT": "30/minute", "TRUSTED_PROXY": "", **settings}
+        self.url, self.process = NOBODY, None
+        self.log_folder = tempfile.TemporaryDirectory(prefix="pixelwise-log-")
+        self.log_file = Path(self.log_folder.name) / "server.log"
+        atexit.register(self.stop)
+        self.start()
+
+    def start(self):
+        """Start it and say where it listens, or why it does not."""
+        self.stop()
+        own = {"SECRET_API_KEY": self.key, "HOST": "127.0.0.1", "PORT": "0", **self.settings}
+        command = [sys.executable, self.file]
+        if setpriv := shutil.which("setpriv"):  # so that it ends even if the kernel is killed
+            command = [setpriv, "--pdeathsig", "TERM", *command]
+        with self.log_file.open("w") as log:
+            self.process = subprocess.Popen(
+                command, cwd=self.file.parent, env=os.environ | own, stdin=subprocess.DEVNULL, stderr=log
+            )
+        deadline = time.monotonic() + 20
+        while self.is_running() and time.monotonic() < deadline:
+            if found := re.search(r"listening on (http://\S+)", self.raw_log()):
+                self.url = found[1]
+                self.use()
+                print(f"{self.file.name} is listening on $URL")
+                return
+            time.sleep(0.02)
+        last = (self.raw_log().splitlines() or ["it says nothing"])[-1]
+        self.stop()
+        self.use()
+        print(f"✗ {self.file.name} did not start: {masked(last)}\n  Repair that, then run this cell again.")
+
+    restart = start
+
+    def use(self):
+        """Let $URL, $KEY, `check` and the shell cells mean this server."""
+        Server.current = self
+        os.environ |= {"URL": self.url, "KEY": self.key}
+
+    def stop(self):
+        """Stop it, and wait until it has finished what it had accepted."""
+        if self.is_running():
+            self.process.terminate()
+            try:
+                self.process.wait(12)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def raw_log(self) -> str:
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def log(self, lines: int = 5, that_has: str = ""):
+        """Print the last lines of its log (that have this text)."""
+        text = masked(self.raw_log())
+        text = re.sub(r"(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "<time>", text)
+        text = re.sub(r"(?m) \d+\.\d+ms [0-9a-f]{16}", " <ms> <id>", text)
+        text = re.sub(r"\b[0-9a-f]{16}\b", "<id>", text)
+        shown = [line for line in text.splitlines() if that_has in line][-lines:]
+        print("\n".join(shown) or "(the log has no such line)")
+
+    def link(self, path: str):
+        """Show a link that opens this server in the browser."""
+        link = f'<a href="{self.url}{path}" target="_blank">{self.url}{path}</a>'
+        display({"text/plain": f"$URL{path}", "text/html": link}, raw=True)
+
+
+def copy_of_the_server() -> Path:
+    """A folder with copies of server.py, schemas/ and models/, to change at will; gone with the kernel."""
+    folder = Path(tempfile.mkdtemp(prefix="pixelwise-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    shutil.copy(SERVER, folder)
+    for name in ("schemas", "models"):
+        shutil.copytree(ROOT / name, folder / name)
+    return folder
+
+
+def replace_in(file: Path, old: str, new: str):
+    """Replace `old` in a file of such a copy, and show the lines that changed."""
+    before = file.read_text(encoding="utf-8")
+    after = before.replace(old, new)
+    if after == before:
+        print(f"✗ {file.name} has no {old!r}: nothing changed")
+    file.write_text(after, encoding="utf-8")
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
+    print("\n".join(line for line in lines if not re.match(r"---|\+\+\+|@@", line)))
+
+
+def show_code(name: str, first: int = 1, lines: int = 9):
+    """Show the function, class or constant `name` of server.py from its `first` line on, numbered."""
+    text = SERVER.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(text)):
+        names = [getattr(node, "name", "")] + [getattr(one, "id", "") for one in getattr(node, "targets", [])]
+        if name in names:
+            start = min([node.lineno, *[one.lineno for one in getattr(node, "decorator_list", [])]])
+            shown = list(enumerate(text.splitlines(), 1))[start + first - 2 : node.end_lineno]
+            for number, line in shown[:lines]:
+                print(f"{number:4} │ {line}")
+            if len(shown) > lines:
+                print(f"     │ … and {len(shown) - lines} more")
+            return
+    print(f"✗ server.py has no {name!r}")
+
+
+# ---- Asking it ------------------------------------------------------------------------------------------
+
+
+class PatientAdapter(requests.adapters.HTTPAdapter):
+    """Gives an answer with status 0 where nobody answers, so that a lab can show it and go on."""
+
+    def send(self, request, timeout=None, **options):
+        try:
+            return super().send(request, timeout=timeout or 10, **options)
+        except requests.RequestException as problem:
+            answer = requests.Response()
+            answer.status_code, answer.reason = 0, "No Answer"
+            answer.request, answer.url = request, request.url
+            answer.headers["Content-Type"] = "application/json"
+            answer._content = json.dumps({"detail": f"{why_not(problem)} {WHAT_TO_DO}"}).encode()
+            return answer
+
+
+WHAT_TO_DO = "Is the server running? server.start() starts it again."
+
+
+def why_not(problem: Exception) -> str:
+    slow = isinstance(problem, requests.Timeout)
+    return "no answer within the time limit." if slow else "nothing answers at this address."
+
+
+client = requests.Session()
+client.trust_env = False  # no proxy between this notebook and its own server
+client.mount("http://", PatientAdapter())
+
+
+def masked(text: str) -> str:
+    """The text with the names of the running server's address, port and key in place of their values."""
+    if server := Server.current:
+        port = server.url.rpartition(":")[2]
+        text = text.replace(server.key, "$KEY").replace(server.url, "$URL")
+        text = re.sub(rf"\b{port}\b", "$PORT", text) if server.url != NOBODY else text
+    return re.sub(r"http://127\.0\.0\.1:\d+", "$URL", text)
+
+
+def field(answer, name: str):
+    """The field `name` of the JSON object in an answer, or None where there is no such thing."""
+    try:
+        return answer.json().get(name)
+    except (AttributeError, ValueError):
+        return None
+
+
+def show_answer(answer, *headers: str):
+    """Print an answer of `client`: its status line, the headers named, and its body, cut where it is long."""
+    if not isinstance(answer, requests.Response):
+        print("there is no answer yet")
+        return
+    print(f"HTTP/1.1 {answer.status_code} {answer.reason}")
+    for name in headers:
+        print(f"{name}: {masked(answer.headers.get(name, '(this header is not there)'))}")
+    body = masked(answer.text)
+    if "html" in answer.headers.get("Content-Type", ""):
+        title = re.search(r"<title>(.*?)</title>", body)
+        body = f"(a page of HTML: {title[1] if title else 'without a title'})"
+    print(body if len(body) <= 400 else body[:400] + " …")
+
+
+def dev(line: str, cell: str):
+    """%%dev: run the cell's lines in bash, in the repo's folder; `%%dev 60` allows 60 seconds."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    run(
+        ["bash", "-c", cell],
+        cell,
+        seconds=int(line or 20),
+        cwd=ROOT,
+        env=os.environ | {"PATH": path},
+    )
+
+
+def prod(line: str, cell: str):
+    """%%prod: run the cell's lines on the production machine, $PROD_HOST or produser@192.168.56.11."""
+    host = os.environ.get("PROD_HOST", "produser@192.168.56.11")
+    host = host if "@" in host else f"produser@{host}"
+    options = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=5"]
+    if run(["ssh", *options, host, "bash -s"], cell, seconds=int(line or 60), input=cell) == 255:
+        print(
+            f"✗ prod is out of reach. Is it on, and does `ssh {host}` work in a terminal? PROD_HOST names it."
+        )
+
+
+def run(command: list[str], cell: str, seconds: int, **options) -> int:
+    """Run it and print what it prints, errors too; then its exit status, unless that is 0."""
+    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
+    options = options if "input" in options else {"stdin": subprocess.DEVNULL, **options}
+    try:
+        done = subprocess.run(command, timeout=seconds, check=False, **both, **options)
+    except subprocess.TimeoutExpired as late:
+        print(masked((late.stdout or b"").decode(errors="replace")), end="")
+        print(
+            f"✗ stopped after {seconds} s. Does a line wait for something, or does `-f` follow without end?"
+        )
+        return -1
+    except FileNotFoundError:
+        print(f"✗ {command[0]} is not installed on this machine")
+        return 127
+    print(masked(done.stdout), end="" if done.stdout.endswith("\n") else "\n")
+    if done.returncode == 7 and "curl" in cell:
+        print(f"✗ curl: nothing answers at $URL. {WHAT_TO_DO}")
+    elif done.returncode:
+        print(f"(exit status {done.returncode})")
+    return done.returncode
+
+
+# ---- Pictures -------------------------------------------------------------------------------------------
+
+
+class Shown:
+    """Something for Jupyter to show: text for all, and a picture or HTML for those who can."""
+
+    def __init__(self, text: str, metadata=None, **data):
+        self.data = {"text/plain": text} | {name.replace("_", "/"): value for name, value in data.items()}
+        self.metadata = metadata or {}
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return self.data, self.metadata
+
+
+def show(digit) -> Shown:
+    """A picture of a digit (28 x 28, 0 is paper), ink in black."""
+    pixels = np.asarray(digit, dtype=np.uint8)
+    big = np.kron(255 - pixels, np.ones((5, 5), dtype=np.uint8))
+    rows = b"".join(b"\0" + row.tobytes() for row in big)  # each with the PNG filter "none"
+    height, width = big.shape
+    parts = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows, 9)),
+    )
+    png = b"\x89PNG\r\n\x1a\n"
+    for kind, data in (*parts, (b"IEND", b"")):
+        png += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    text = f"a picture of {len(pixels)} x {pixels.shape[1]} pixels: {np.count_nonzero(pixels)} have ink"
+    return Shown(f"{text}, their sum is {pixels.sum()}", image_png=png)
+
+
+def chart(answer) -> Shown:
+    """The scores in an answer of /classify as bars; any other answer as it is."""
+    try:
+        scores = {name: float(score) for name, score in answer.json()["scores"].items()}
+    except (AttributeError, ValueError, TypeError, KeyError):
+        return show_answer(answer)
+    lines, cells = [], []
+    for name, score in scores.items():
+        lines.append(f"{name} {score:.3f} {'█' * round(score * 20)}".rstrip())
+        bar = f"width:{score:.1%};background:var(--jp-brand-color1)"
+        cells.append(f'<b>{html.escape(name)}</b><i style="{bar}"></i><span>{score:.3f}</span>')
+    grid = "display:grid;grid-template-columns:auto 20em auto;gap:2px 1em;justify-content:start"
+    return Shown("\n".join(lines), text_html=f'<div style="{grid}">{"".join(cells)}</div>')
+
+
+# ---- Self-checks ----------------------------------------------------------------------------------------
+
+MARKS = {"passed": "✓", "failed": "✗", "unstable": "✗", "could not be checked": "?"}
+COLOURS = {"✓": "var(--jp-success-color1,green)", "✗": "var(--jp-error-color1,red)"}
+COLOURS["?"] = "var(--jp-warn-color1,orange)"
+
+
+class Verdict(Shown):
+    """What a self-check found: true only if all of it passed."""
+
+    def __init__(self, findings: list[tuple[str, str, dict]]):
+        self.passed = bool(findings) and all(mark == "✓" for mark, _, _ in findings)
+        lines, blocks = [], []
+        for mark, sentence, more in findings:
+            more = {name: masked(text) for name, text in more.items() if text}
+            lines += [f"{mark} {sentence}", *[f"    {name}: {text}" for name, text in more.items()]]
+            colour = COLOURS[mark]
+            told = "".join(f"<br><i>{name}:</i> {html.escape(text)}" for name, text in more.items())
+            told = re.sub("<i>try:</i> (.*)", r"<i>try:</i> <code>\1</code>", told)
+            blocks.append(
+                f'<p style="border-left:4px solid {colour};padding-left:1em">'
+                f'<b style="color:{colour}">{mark}</b> {html.escape(sentence)}{told}</p>'
+            )
+        super().__init__("\n".join(lines), text_html="".join(blocks))
+
+    def __bool__(self):
+        return self.passed
+
+
+seeds = itertools.count(1)  # every check asks from an address, and with digits, of its own
+
+
+def check(*names: str, server: Server | None = None, **options) -> Verdict:
+    """Run checks of checks/ on the running server, or on `server`; options: see checks.grading.given_for."""
+    from checks import grading
+
+    server = server or Server.current
+    if server is None:
+        return Verdict([("?", "there is no server yet: run the cell with Server() first", {})])
+    options.setdefault("limit", server.settings["RATE_LIMIT"].replace("off", "30/minute"))
+    findings = []
+    for name in names:
+        try:
+            result = grading.run(name, server.url, server.key, seed=next(seeds), **options)
+        except LookupError as problem:
+            findings.append(("?", str(problem.args[0]), {}))
+            continue
+        curl = re.sub(r" --interface \S+", "", result.curl).replace("$SECRET_API_KEY", "$KEY")
+        curl = re.sub(rf"'{server.url}([^']*)'", r'"$URL\1"', curl).replace(server.url, "$URL")
+        more = {"expected": result.expected, "received": result.received, "why": result.reason}
+        findings.append((MARKS[result.status], result.sentence, more | {"hint": result.hint, "try": curl}))
+    return Verdict(findings)
+
+
+def expect(value, *, status: int | None = None, equals=None, because: str = "") -> Verdict:
+    """Judge what you made in a cell: an answer's status, or a value. What is still None never passes."""
+    wanted = f"status {status}" if status is not None else repr(equals)
+    sentence = f"your answer has {wanted}" if status is not None else f"it is {wanted}"
+    sentence += f": {because}" if because else ""
+    if value is None:
+        return Verdict([("✗", sentence, {"received": "None", "hint": "replace None in the exercise above"})])
+    if status is not None:
+        received = getattr(value, "status_code", None)
+        right, told = received == status, f"status {received}" if received is not None else repr(value)[:80]
+    else:
+        right, told = equals is not None and bool(value == equals), repr(value)[:80]
+    return Verdict([("✓" if right else "✗", sentence, {} if right else {"received": told})])
+
+
+# ---- Jupyter --------------------------------------------------------------------------------------------
+
+
+def explain_a_lost_name(shell, kind, problem, trace, tb_offset=None):
+    """After a restart of the kernel no name is known: say so, in place of a traceback."""
+    shell.showtraceback((kind, problem, trace), exception_only=True)
+    print("Did the kernel start anew? Then run the cells above first: menu Run, Run All Above Selected Cell.")
+
+
+if shell := get_ipython():
+    shell.register_magic_function(dev, "cell")
+    shell.register_magic_function(prod, "cell")
+    shell.set_custom_exc((NameError,), explain_a_lost_name)

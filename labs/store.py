@@ -1,0 +1,210 @@
+"""For authors of labs: writes notebooks from text, runs them, and stores their outputs. See AUTHORING.md.
+
+    python labs/store.py                        # run every lab (04 needs prod), store outputs and README.md
+    python labs/store.py labs/02_*.ipynb        # only these
+    python labs/store.py --write 02.txt         # make the notebook of a text, then run and store it
+    python labs/store.py --text labs/02_*.ipynb # print a notebook as such a text, to edit it
+
+A text starts with the notebook's file name; then every cell starts with a line `%% id`, or `%% id markdown`,
+and tags may follow. The cells `title` and `footer` are made from the table LABS below.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+HERE = Path(__file__).resolve().parent
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
+}
+
+# ---- The table of the labs: their headers, their links and README.md are made of it ----------------
+
+LABS = (
+    {
+        "file": "00_catch_up.ipynb",
+        "title": "Catch up",
+        "minutes": 20,
+        "goals": [
+            "name the three layers of a release: code, artefact, settings",
+            "restore each of them on dev",
+        ],
+        "needs": "block 4, or a fresh clone",
+    },
+    {
+        "file": "01_http_rest_and_curl.ipynb",
+        "title": "HTTP, REST and curl",
+        "minutes": 60,
+        "goals": ["take a request and its answer apart", "choose verb and status for an endpoint"],
+        "needs": "lab 00",
+    },
+    {
+        "file": "02_the_contract_and_the_server.ipynb",
+        "title": "The contract and the server",
+        "minutes": 75,
+        "goals": [
+            "read a JSON Schema, and predict what it refuses",
+            "find your way through server.py, and through its log",
+            "send a handwritten digit with curl and with requests",
+            "say who notices when a contract drifts",
+        ],
+        "needs": "lab 01",
+    },
+    {
+        "file": "03_keys_and_limits.ipynb",
+        "title": "Keys and limits",
+        "minutes": 60,
+        "goals": ["provoke and read 401, 422 and 429", "say which gate answers first, and why"],
+        "needs": "lab 02",
+    },
+    {
+        "file": "04_from_dev_to_production.ipynb",
+        "title": "From dev to production",
+        "minutes": 90,
+        "goals": ["run the service under systemd", "kill it, and read in the journal how it came back"],
+        "needs": "lab 03, and a production machine",
+    },
+    {
+        "file": "05_reflect_and_extend.ipynb",
+        "title": "Reflect and extend",
+        "minutes": 90,
+        "goals": ["answer for your decisions", "design, build and grade a fourth endpoint"],
+        "needs": "lab 03; lab 04 for some of the questions",
+    },
+)
+
+
+README = """# Labs
+
+Six notebooks, from a first `curl` to a service that survives being killed. `bash setup-server.sh labs` opens
+them in JupyterLab. Read a paragraph, answer its question in your head, then run the cell with Shift+Enter.
+
+| lab | minutes | you will be able to | before it |
+|---|---|---|---|
+{rows}
+
+{total} minutes in all; each lab closes with questions that show what stayed. [labkit.py](labkit.py) is the
+little that the notebooks need beside Python: read it, it hides nothing. A cell that starts with `%%dev` runs
+its lines in a shell on this machine, one with `%%prod` on the production machine, which `PROD_HOST` names.
+For authors: [AUTHORING.md](AUTHORING.md).
+"""
+
+
+# ---- What is made from the table ------------------------------------------------------------------------
+
+
+def place_of(file: str) -> int:
+    """The number of a lab in LABS."""
+    return [lab["file"] for lab in LABS].index(Path(file).name)
+
+
+def link(lab: dict) -> str:
+    return f"[{lab['file'][:2]} {lab['title']}]({lab['file']})"
+
+
+def neighbours(number: int) -> str:
+    """Links to the lab before, to the overview and to the lab after."""
+    before = [f"← {link(LABS[number - 1])}"] if number else []
+    after = [f"{link(LABS[number + 1])} →"] if number + 1 < len(LABS) else []
+    return " · ".join([*before, "[all labs](README.md)", *after])
+
+
+def title(number: int) -> str:
+    lab = LABS[number]
+    goals = "\n".join(f"- {goal}" for goal in lab["goals"])
+    head = f"# {lab['file'][:2]} · {lab['title']}\n\n{neighbours(number)}\n\n"
+    return f"{head}**{lab['minutes']} minutes.** Before it: {lab['needs']}. Afterwards you can\n\n{goals}"
+
+
+def footer(number: int) -> str:
+    return f"---\n{neighbours(number)}"
+
+
+def readme() -> str:
+    rows = "\n".join(
+        f"| {link(lab)} | {lab['minutes']} | {'; '.join(lab['goals'])} | {lab['needs']} |" for lab in LABS
+    )
+    return README.format(rows=rows, total=sum(lab["minutes"] for lab in LABS))
+
+
+# ---- Text to notebook, and back -------------------------------------------------------------------------
+
+
+def from_text(text: str):
+    """The file name in the first line, and the notebook that the cells below it make."""
+    file, *pieces = text.strip("\n").split("\n%% ")
+    cells = [new_markdown_cell(id="title", source="")]
+    for piece in pieces:
+        head, _, source = piece.partition("\n")
+        name, *tags = head.split()
+        kind = new_markdown_cell if "markdown" in tags else new_code_cell
+        tags = [tag for tag in tags if tag != "markdown"]
+        cells.append(kind(id=name, source=source.strip("\n"), metadata={"tags": tags} if tags else {}))
+    cells.append(new_markdown_cell(id="footer", source=""))
+    return file.strip(), new_notebook(cells=cells)
+
+
+def to_text(path: Path) -> str:
+    """The reverse of from_text."""
+    text = f"{path.name}\n"
+    for cell in nbformat.read(path, as_version=4).cells[1:-1]:
+        kind = ["markdown"] if cell.cell_type == "markdown" else []
+        text += f"\n%% {' '.join([cell.id, *kind, *cell.metadata.get('tags', [])])}\n{cell.source}\n"
+    return text
+
+
+# ---- Run and store --------------------------------------------------------------------------------------
+
+
+def stored(notebook, number: int):
+    """The notebook with what the table says, and with nothing that changes from run to run."""
+    notebook.cells[0].source, notebook.cells[-1].source = title(number), footer(number)
+    notebook.metadata, notebook.nbformat, notebook.nbformat_minor = METADATA, 4, 5
+    for count, cell in enumerate([cell for cell in notebook.cells if cell.cell_type == "code"], 1):
+        cell.execution_count = count
+        for output in cell.outputs:
+            if "execution_count" in output:
+                output.execution_count = count
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags")
+        cell.metadata = {"tags": tags} if tags else {}
+    return notebook
+
+
+def execute(notebook, folder: Path = HERE):
+    """Run all cells on a fresh kernel. Raises CellExecutionError where one fails."""
+    client = NotebookClient(notebook, timeout=120, kernel_name="python3", coalesce_streams=True)
+    client.execute(cwd=str(folder))
+    return notebook
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("files", nargs="*", type=Path, help="notebooks, or texts with --write")
+    parser.add_argument("--write", action="store_true", help="make the notebooks of these texts first")
+    parser.add_argument("--text", action="store_true", help="print these notebooks as texts")
+    options = parser.parse_args()
+    if options.text:
+        print("\n".join(to_text(file) for file in options.files), end="")
+        return 0
+    files = options.files or sorted(HERE.glob("*.ipynb"))
+    for file in files:
+        if options.write:
+            name, notebook = from_text(file.read_text(encoding="utf-8"))
+        else:
+            name, notebook = file.name, nbformat.read(file, as_version=4)
+        notebook = stored(execute(notebook), place_of(name))
+        nbformat.validate(notebook)
+        nbformat.write(notebook, HERE / name)
+        print(f"{name}: {len(notebook.cells)} cells, {(HERE / name).stat().st_size / 1000:.1f} kB")
+    (HERE / "README.md").write_text(readme(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
