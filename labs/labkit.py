@@ -102,6 +102,7 @@ class Server:
 
     def stop(self):
         """Stop it, and wait until it has finished what it had accepted."""
+        client.close()  # a connection that stays open would keep it waiting
         if self.is_running():
             self.process.terminate()
             try:
@@ -154,7 +155,12 @@ def replace_in(file: Path, old: str, new: str):
 def show_code(name: str, first: int = 1, lines: int = 9):
     """Show the function, class or constant `name` of server.py from its `first` line on, numbered."""
     text = SERVER.read_text(encoding="utf-8")
-    for node in ast.walk(ast.parse(text)):
+    try:
+        nodes = list(ast.walk(ast.parse(text)))
+    except SyntaxError as problem:
+        print(f"✗ server.py is no Python any more, see its line {problem.lineno}: {problem.msg}")
+        return
+    for node in nodes:
         names = [getattr(node, "name", "")] + [getattr(one, "id", "") for one in getattr(node, "targets", [])]
         if name in names:
             start = min([node.lineno, *[one.lineno for one in getattr(node, "decorator_list", [])]])
