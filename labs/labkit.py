@@ -24,6 +24,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -259,27 +260,33 @@ def prod(line: str, cell: str):
         )
 
 
-def run(command: list[str], cell: str, seconds: int, **options) -> int:
+def run(command: list[str], cell: str, seconds: int, input: str = "", **options) -> int:
     """Run it and print what it prints, errors too; then its exit status, unless that is 0."""
-    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
-    options = options if "input" in options else {"stdin": subprocess.DEVNULL, **options}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    options = {"text": True, "errors": "replace", "start_new_session": True, **pipes, **options}
+    late = False
     try:
-        done = subprocess.run(command, timeout=seconds, check=False, **both, **options)
-    except subprocess.TimeoutExpired as late:
-        print(masked((late.stdout or b"").decode(errors="replace")), end="")
-        print(
-            f"✗ stopped after {seconds} s. Does a line wait for something, or does `-f` follow without end?"
-        )
-        return -1
+        process = subprocess.Popen(command, **options)
     except FileNotFoundError:
         print(f"✗ {command[0]} is not installed on this machine")
         return 127
-    print(masked(done.stdout), end="" if done.stdout.endswith("\n") else "\n")
-    if done.returncode == 7 and "curl" in cell:
+    try:
+        printed, _ = process.communicate(input, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        late = True
+        os.killpg(process.pid, signal.SIGKILL)  # and all that it started
+        printed, _ = process.communicate()
+    except KeyboardInterrupt:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    print(masked(printed), end="" if printed.endswith("\n") or not printed else "\n")
+    if late:
+        print(f"✗ stopped after {seconds} s. Does a line wait for something, or does -f follow without end?")
+    elif process.returncode == 7 and "curl" in cell:
         print(f"✗ curl: nothing answers at $URL. {WHAT_TO_DO}")
-    elif done.returncode:
-        print(f"(exit status {done.returncode})")
-    return done.returncode
+    elif process.returncode:
+        print(f"(exit status {process.returncode})")
+    return process.returncode
 
 
 # ---- Pictures -------------------------------------------------------------------------------------------
@@ -372,7 +379,7 @@ def check(*names: str, server: Server | None = None, **options) -> Verdict:
     for name in names:
         try:
             result = grading.run(name, server.url, server.key, seed=next(seeds), **options)
-        except LookupError as problem:
+        except (LookupError, ValueError) as problem:
             findings.append(("?", str(problem.args[0]), {}))
             continue
         curl = re.sub(r" --interface \S+", "", result.curl).replace("$SECRET_API_KEY", "$KEY")
@@ -393,7 +400,8 @@ def expect(value, *, status: int | None = None, equals=None, because: str = "") 
         received = getattr(value, "status_code", None)
         right, told = received == status, f"status {received}" if received is not None else repr(value)[:80]
     else:
-        right, told = equals is not None and bool(value == equals), repr(value)[:80]
+        same = value == equals  # for arrays this is no bool, and no success
+        right, told = isinstance(same, bool) and same, repr(value)[:80]
     return Verdict([("✓" if right else "✗", sentence, {} if right else {"received": told})])
 
 

@@ -1,0 +1,226 @@
+"""labs/labkit.py: what it shows, what it never believes, and that it leaves no server behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+
+LABS = Path(__file__).resolve().parent.parent / "labs"
+sys.path.insert(0, str(LABS))
+
+import labkit  # noqa: E402  (labs/ is no package)
+
+
+@pytest.fixture(scope="module")
+def server():
+    started = labkit.Server()
+    yield started
+    started.stop()
+
+
+@pytest.fixture(autouse=True)
+def the_environment_stays():
+    yield
+    for name in ("URL", "KEY"):
+        os.environ.pop(name, None)
+
+
+def text_of(shown) -> str:
+    return shown._repr_mimebundle_()[0]["text/plain"]
+
+
+def gone(url: str) -> bool:
+    return labkit.client.get(url + "/health").status_code == 0
+
+
+def gone_within(seconds: float, url: str) -> bool:
+    until = time.monotonic() + seconds
+    while not gone(url) and time.monotonic() < until:
+        time.sleep(0.05)
+    return gone(url)
+
+
+# ---- The server -----------------------------------------------------------------------------------------
+
+
+def test_two_servers_run_side_by_side_and_the_last_one_is_meant(server):
+    other = labkit.Server()
+    assert other.url != server.url and labkit.Server.current is other
+    other.stop()
+    assert gone(other.url) and not gone(server.url)
+    server.use()
+    assert labkit.Server.current is server and os.environ["URL"] == server.url
+
+
+def test_a_bad_setting_is_shown_with_its_remedy_and_raises_nothing(capsys, server):
+    bad = labkit.Server(RATE_LIMIT="often")
+    shown = capsys.readouterr().out
+    assert "✗ server.py did not start" in shown and "write N/second" in shown
+    assert bad.url == labkit.NOBODY and not labkit.check("m1.health answers")
+    server.use()
+
+
+def test_a_port_in_use_is_shown(capsys, server):
+    labkit.Server(PORT=server.url.rpartition(":")[2])
+    assert "is taken; stop the other program" in capsys.readouterr().out
+    server.use()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="setpriv is Linux's")
+def test_a_kernel_that_is_killed_leaves_no_server_behind():
+    line = "import labkit, time; print(labkit.Server().url, flush=True); time.sleep(60)"
+    kernel = subprocess.Popen([sys.executable, "-c", line], cwd=LABS, stdout=subprocess.PIPE, text=True)
+    kernel.stdout.readline()
+    url = kernel.stdout.readline().strip()
+    assert not gone(url)
+    kernel.send_signal(signal.SIGKILL)
+    kernel.communicate()
+    assert gone_within(10, url)
+
+
+def test_a_kernel_that_ends_takes_its_server_and_its_files_along(tmp_path):
+    line = "import labkit; print(labkit.Server().url); labkit.copy_of_the_server()"
+    environ = os.environ | {"TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", line], cwd=LABS, env=environ, capture_output=True, text=True, timeout=60
+    )
+    assert gone(done.stdout.split()[-1]) and done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_log_shows_what_stays_the_same(server, capsys):
+    labkit.client.get(server.url + "/health")
+    server.log(1)
+    assert capsys.readouterr().out == "<time> INFO 127.0.0.1 GET /health 200 <ms> <id>\n"
+
+
+def test_a_copy_of_the_server_is_changed_and_the_server_is_not(capsys):
+    before = labkit.SERVER.read_text()
+    folder = labkit.copy_of_the_server()
+    labkit.replace_in(folder / "server.py", "HTTPError(401", "HTTPError(403")
+    assert re.fullmatch(r"- .*401.*\n\+ .*403.*\n", capsys.readouterr().out)
+    labkit.replace_in(folder / "server.py", "no such text", "")
+    assert "✗" in capsys.readouterr().out
+    assert labkit.SERVER.read_text() == before
+
+
+# ---- Shell cells ----------------------------------------------------------------------------------------
+
+
+def test_a_shell_cell_has_the_address_and_the_key_and_shows_neither(server, capsys):
+    server.use()
+    labkit.dev("", 'echo "$URL" "$KEY"; curl -s $URL/health; echo trouble >&2')
+    shown = capsys.readouterr().out
+    assert shown == '$URL $KEY\n{"status":"ok","model_version":"v1"}trouble\n'
+
+
+def test_a_shell_cell_says_what_to_do_when_nothing_answers(server, capsys):
+    labkit.dev("", f"curl -s {labkit.NOBODY}/health")
+    assert "server.start()" in capsys.readouterr().out
+
+
+def test_a_shell_cell_that_waits_too_long_is_stopped_and_says_so(server, capsys):
+    began = time.monotonic()
+    labkit.dev("1", "echo first; sleep 33 & sleep 33")
+    assert time.monotonic() - began < 10
+    shown = capsys.readouterr().out
+    assert shown.startswith("first\n") and "✗ stopped after 1 s" in shown
+    assert subprocess.run(["pgrep", "-f", "^sleep 33$"], capture_output=True, check=False).stdout == b""
+
+
+def test_a_failing_line_shows_its_exit_status(server, capsys):
+    labkit.dev("", "exit 3")
+    assert "(exit status 3)" in capsys.readouterr().out
+
+
+def test_prod_out_of_reach_is_said(capsys, monkeypatch):
+    monkeypatch.setenv("PROD_HOST", "nobody.invalid")
+    labkit.prod("", "hostname")
+    assert re.search(r"✗ (prod is out of reach|ssh is not installed)", capsys.readouterr().out)
+
+
+# ---- What a self-check believes -------------------------------------------------------------------------
+
+
+def answer(status: int) -> requests.Response:
+    made = requests.Response()
+    made.status_code = status
+    return made
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [(None, {"status": 401}), (None, {"equals": None}), (None, {}), (answer(200), {"status": 401}),
+     (401, {"status": 401}), ("", {"equals": None}), (answer(401), {}), (3, {"equals": 4}),
+     (np.zeros(2), {"equals": 0}), (np.zeros(0), {"equals": 0}), (answer(0), {"status": 401})],
+)  # fmt: skip
+def test_expect_is_false_and_says_so(value, wanted):
+    verdict = labkit.expect(value, **wanted)
+    assert not verdict and text_of(verdict).startswith("✗") and "✓" not in text_of(verdict)
+
+
+def test_expect_is_true_for_what_was_asked():
+    assert labkit.expect(answer(401), status=401)
+    assert labkit.expect([4], equals=[4])
+
+
+def test_check_shows_the_sentence_of_the_check(server):
+    verdict = labkit.check("m3.a wrong key is refused")
+    assert verdict and text_of(verdict) == "✓ a wrong key gets 401"
+
+
+def test_a_failed_check_shows_what_came_and_a_line_to_try_without_the_key(server):
+    folder = labkit.copy_of_the_server()
+    file = folder / "server.py"
+    file.write_text(file.read_text().replace("HTTPError(401", "HTTPError(403"))
+    wrong = labkit.Server(folder)
+    verdict = labkit.check("m3.a wrong key is refused", "m1.health answers")
+    shown = text_of(verdict)
+    assert not verdict and shown.startswith("✗ a wrong key gets 401") and "✓ GET /health" in shown
+    assert "403" in shown and "try: curl" in shown and "$URL/classify" in shown
+    assert server.key not in shown and wrong.url not in shown
+    wrong.stop()
+    server.use()
+
+
+@pytest.mark.parametrize("names", [(), ("m9.no such check",), ("m3.key",)])
+def test_no_check_and_an_unknown_check_are_no_success(server, names):
+    assert not labkit.check(*names)
+
+
+# ---- What is shown --------------------------------------------------------------------------------------
+
+
+def test_a_dead_server_is_an_answer_that_says_what_to_do(capsys):
+    labkit.show_answer(labkit.client.get(labkit.NOBODY))
+    shown = capsys.readouterr().out
+    assert "HTTP/1.1 0 No Answer" in shown and "server.start()" in shown
+
+
+def test_nothing_is_shown_as_nothing(capsys):
+    labkit.show_answer(None)
+    assert labkit.chart(None) is None
+    assert capsys.readouterr().out == "there is no answer yet\n" * 2
+    assert labkit.field(None, "prediction") is None
+
+
+def test_a_picture_is_small_and_always_the_same():
+    digit = np.load(labkit.ROOT / "models/samples.npz")["images"][70]
+    first, second = (labkit.show(digit)._repr_mimebundle_()[0] for _ in range(2))
+    assert first == second and len(first["image/png"]) < 2000
+    assert first["text/plain"].startswith("a picture of 28 x 28 pixels")
+
+
+def test_code_is_shown_with_the_numbers_of_its_lines(capsys):
+    labkit.show_code("authenticate", lines=1)
+    number = int(capsys.readouterr().out.split()[0])
+    assert labkit.SERVER.read_text().splitlines()[number - 1].startswith("def authenticate")
+    labkit.show_code("no_such_function")
+    assert "✗" in capsys.readouterr().out
