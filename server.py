@@ -27,11 +27,9 @@ import math
 import re
 import signal
 import socket
-import struct
 import sys
 import threading
 import time
-from array import array
 from collections import namedtuple
 from contextlib import suppress
 from itertools import islice
@@ -589,6 +587,7 @@ def with_request_log(app: Bottle, settings: Settings, limiter: RateLimiter | Non
 
 REQUEST_SECONDS = 10  # a request must have arrived as a whole by then
 IDLE_SECONDS = 60  # a connection without a request is closed after that
+HANDSHAKE_SECONDS = 0.1  # a handshake that had begun before SIGTERM has so long to be completed
 DRAIN_SECONDS = 8  # accepted requests have so long to finish after SIGTERM
 CONNECTIONS = 256  # at once
 THREADS_AT_NEED = 4  # for a model that may take its time, once a request is stuck in it; until then one
@@ -676,6 +675,11 @@ class Server(TcpWSGIServer):
         sockinfo = (listener.family, listener.type, listener.proto, listener.getsockname())
         super().__init__(app, map={}, _sock=listener, adj=adj, sockinfo=sockinfo, bind_socket=False)
 
+    def set_socket_options(self, connection):
+        super().set_socket_options(connection)
+        if self.draining.is_set():
+            lowest_ttl(connection, 0)
+
     def run(self):
         """Serve until `draining` is set, then drain."""
         while not self.draining.is_set():
@@ -734,11 +738,14 @@ class Server(TcpWSGIServer):
         """Accept what is in the queue, refuse the rest, finish all that was accepted, then close."""
         notify("STOPPING=1")
         if not passed_by_systemd():  # a passed socket keeps its queue for the next process
-            refuse_handshakes(self.socket)
-            known = -1
-            while known < len(self.active_channels):
-                known = len(self.active_channels)
-                self.handle_accept()
+            lowest_ttl(self.socket, 255)
+            until = time.time() + HANDSHAKE_SECONDS
+            while time.time() < until:
+                self.turn(0.02)
+                known = -1
+                while known < len(self.active_channels):
+                    known = len(self.active_channels)
+                    self.handle_accept()
         wasyncore.dispatcher.close(self)
         self.task_dispatcher.set_thread_count(THREADS_AT_NEED)
         began = time.time()
@@ -751,16 +758,17 @@ class Server(TcpWSGIServer):
         wasyncore.close_all(self._map)
 
 
-def refuse_handshakes(listener: socket.socket) -> None:
-    """Drop every SYN from now on, so that nobody connects between the last accept and the close.
+def lowest_ttl(sock: socket.socket, ttl: int) -> None:
+    """Drop what arrives with a lower TTL (Linux, ip(7) IP_MINTTL). Nearly everybody sends with 64 or 128.
 
-    A client whose SYN is dropped sends it again a second later: to nobody, or to the next process. The filter
-    is classic BPF (Linux, socket(7) SO_ATTACH_FILTER): is bit 0x02 of byte 13 of the TCP header set?
+    255 on a listening socket drops every SYN, while handshakes under way are completed: so nobody connects
+    between the last accept and the close. A client whose SYN is dropped sends it again a second later: to
+    nobody, or to the next process. Connections inherit the 255, and need a 0 again.
     """
-    lines = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
-    program = array("B", b"".join(struct.pack("HBBI", *line) for line in lines))
+    v6 = sock.family == socket.AF_INET6
+    level, option = (socket.IPPROTO_IPV6, 73) if v6 else (socket.IPPROTO_IP, 21)
     with suppress(OSError):
-        listener.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HL", len(lines), program.buffer_info()[0]))
+        sock.setsockopt(level, option, ttl)
 
 
 class SelfTest:

@@ -73,6 +73,7 @@ missing_packages() {
   if [ "$1" = test ]; then
     wanted+=(chromium:chromium chromedriver:chromium-driver shellcheck:shellcheck wrk:wrk)
     wanted+=(systemd-analyze:systemd ssh:openssh-client)
+    wanted+=(systemd-nspawn:systemd-container debootstrap:debootstrap ip:iproute2) # deploy/box
   fi
   for pair in "${wanted[@]}"; do
     command -v "${pair%%:*}" >/dev/null || echo "${pair#*:}"

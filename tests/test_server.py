@@ -923,6 +923,40 @@ def test_a_server_serves_and_drains_in_this_process(host, at_once):
     running.stop()  # a second signal, after the close, is no error
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_closing_listener_completes_the_handshakes_it_has_and_begins_no_other(host):
+    with server.listening_socket(read(HOST=host, PORT="0")) as listener:
+        address = listener.getsockname()[:2]
+        with socket.create_connection(address, timeout=5) as early:
+            server.lowest_ttl(listener, 255)
+            with pytest.raises(TimeoutError):
+                socket.create_connection(address, timeout=0.5)
+            connection, _ = listener.accept()
+            early.sendall(b"accepted")
+            assert connection.recv(8) == b"accepted"
+            connection.close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_who_connects_as_the_server_drains_is_heard(host):
+    """A connection that inherited the listener's lowest TTL can be read again once the server accepted it."""
+    listener = server.listening_socket(read(HOST=host, PORT="0"))
+    draining = threading.Event()
+    running = server.Server(server.build_app(read(), FakeModel(), draining), listener, draining)
+    with listener, socket.create_connection(listener.getsockname()[:2], timeout=5) as client:
+        connection, _ = listener.accept()
+        server.lowest_ttl(
+            connection, 255
+        )  # as if its handshake had ended after the listener was closed to others
+        draining.set()
+        running.set_socket_options(connection)
+        client.sendall(b"heard")
+        connection.settimeout(5)
+        assert connection.recv(5) == b"heard"
+        connection.close()
+    running.close()
+
+
 def test_answers_that_nobody_reads_hold_up_nobody_else():
     """A hundred requests for a long page in one packet; the server keeps one answer of it, and serves on."""
     draining = threading.Event()

@@ -1,7 +1,5 @@
 """The disposable prod machine, deploy/box/box: real boxes, driven through its command line.
 
-    .venv/bin/pytest deploy/box          as root; a minute
-
 These tests need root and the packages that `box` names; the first run builds the image, a minute or two.
 Without them they fail: a machine that cannot boot a box has not passed.
 """
@@ -21,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 BOX = ROOT / "deploy" / "box" / "box"
 BASE = Path("/var/lib/pixelwise-box")
 CGROUPS = Path("/sys/fs/cgroup")

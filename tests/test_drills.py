@@ -1,0 +1,66 @@
+"""deploy/box/drills on a real prod machine: every drill goes as it should, and a broken unit is noticed.
+
+They need root and the packages that `box` names; without them they fail.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from test_setup import tracked
+
+ROOT = Path(__file__).resolve().parent.parent
+TITLES = subprocess.run([ROOT / "deploy/box/drills", "--list"], capture_output=True, text=True, check=True)
+TITLES = TITLES.stdout.splitlines()
+
+
+def drills(root: Path, *words: str) -> tuple[dict[str, dict], str]:
+    """Run the drills of this copy of the repo; their rows by title, and all that was printed."""
+    assert os.geteuid() == 0, "the drills boot a machine: run them as root"
+    figures = root / f"figures-{os.getpid()}.json"
+    try:
+        command = [root / "deploy/box/drills", "--json", figures, *words]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900)
+        said = done.stdout + done.stderr
+        assert figures.exists(), said
+        rows = {row["drill"]: row for row in json.loads(figures.read_text())}
+        assert done.returncode == (0 if all(row["ok"] for row in rows.values()) else 1), said
+        return rows, said
+    finally:
+        figures.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="module")
+def rows():
+    found, said = drills(ROOT)
+    print(said)
+    return found
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_drill(rows, title):
+    assert title in rows, f"it was not run: {rows}"
+    assert rows[title]["ok"], rows[title]["figure"]
+
+
+def test_a_unit_that_does_not_hold_what_it_should_is_noticed(tmp_path):
+    for name in tracked():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, tmp_path / name)
+    unit = tmp_path / "deploy/pixelwise.service"
+    text = unit.read_text()
+    for line, instead in {
+        "Restart=always": "Restart=on-success",  # not after kill -9
+        "RestartPreventExitStatus=78": "RestartForceExitStatus=78",  # a bad setting loops
+        "WatchdogSec=10": "WatchdogSec=0",
+        "MemoryMax=512M": "MemoryMax=512M\nMemoryLow=0",  # still holds: this drill goes well
+    }.items():
+        assert text.count(f"\n{line}\n") == 1
+        text = text.replace(f"\n{line}\n", f"\n{instead}\n")
+    unit.write_text(text)
+    rows, said = drills(tmp_path, "kill -9", "SIGSTOP", "bad setting", "exit 0", "memory")
+    went_well = {title for title, row in rows.items() if row["ok"]}
+    assert went_well == {TITLES[0], "exit 0", "memory over the limit"}, said
