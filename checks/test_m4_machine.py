@@ -46,7 +46,10 @@ def answers(api) -> bool:
 
 @points(1)
 @even_when_gone  # a server that cannot be reached from here: this check and the next two say why
-@hint("sudo cp deploy/pixelwise.service /etc/systemd/system/ && sudo systemctl daemon-reload")
+@hint(
+    "sudo cp deploy/pixelwise.service /etc/systemd/system/ && sudo systemctl daemon-reload. "
+    "If it is masked, first: sudo systemctl unmask pixelwise."
+)
 def test_the_unit_is_installed(prod):
     """systemd knows pixelwise.service from /etc/systemd/system"""
     told = prod.show("LoadState", "FragmentPath")
@@ -97,7 +100,9 @@ def test_the_service_runs_as_produser(prod):
 
 @points(1)
 @needs("the unit is installed")
-@hint("WorkingDirectory=/opt/pixelwise in the [Service] section.")
+@hint(
+    "WorkingDirectory=/opt/pixelwise in the [Service] section; then sudo systemctl daemon-reload and restart."
+)
 def test_the_service_works_in_opt_pixelwise(prod):
     """the service works in /opt/pixelwise"""
     folder = prod.show("WorkingDirectory")["WorkingDirectory"].lstrip("!")  # "!": it may be missing
@@ -110,7 +115,10 @@ def _same(path: str, wanted: str) -> bool:
 
 @points(1)
 @needs("the service is running")
-@hint("ExecStart=/opt/pixelwise/.venv/bin/… in the [Service] section: the whole path, not just the name.")
+@hint(
+    "ExecStart=/opt/pixelwise/.venv/bin/… in the [Service] section: the whole path, not just the name; "
+    "then sudo systemctl daemon-reload and restart."
+)
 def test_the_service_uses_its_venv(prod):
     """the service is started from the virtual environment in /opt/pixelwise/.venv"""
     found = re.search(r"path=(\S+)", prod.show("ExecStart")["ExecStart"])
@@ -146,7 +154,10 @@ def test_other_machines_get_an_answer(api, prod):
 
 @points(1)
 @needs("the unit is installed")
-@hint("Restart=always and RestartSec=3 in the [Service] section.")
+@hint(
+    "Restart=always and RestartSec=3 in the [Service] section; then sudo systemctl daemon-reload, "
+    "for systemd does not see by itself that the file has changed."
+)
 def test_a_crash_leads_to_a_restart(prod):
     """systemd is told to restart the service after every crash, within five seconds"""
     told = prod.show("Restart", "RestartUSec")
@@ -336,9 +347,11 @@ def _make_sure_it_runs(api, prod) -> None:
 
 
 def _leave_it_running(prod) -> None:
+    shown = prod.last  # the line of the report shows what was found, not how it was mended
     with contextlib.suppress(CannotCheck):  # what the drill itself found out counts
         if not _running(prod):
             prod.start()
+    prod.last = shown
 
 
 # ---- In the unit file -----------------------------------------------------------------------------------
