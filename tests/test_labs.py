@@ -153,13 +153,13 @@ def environment(**more) -> dict:
     return {name: value for name, value in os.environ.items() if name not in OWN_SETTINGS} | more
 
 
-def start_nbval(names: list[str], root: Path = ROOT, *options: str) -> subprocess.Popen:
+def start_nbval(names: list[str], root: Path = ROOT, *options: str, **environ: str) -> subprocess.Popen:
     """`pytest --nbval` on these labs of the kit in `root`, as the issue has it."""
     command = [sys.executable, "-m", "pytest", "-q", "-rf", "--nbval", *[f"labs/{name}" for name in names]]
     command += ["--nbval-sanitize-with", "labs/sanitize.cfg", "--nbval-cell-timeout", "60"]
     command += ["-p", "no:cacheprovider", *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, cwd=root, env=environment(), **pipes)
+    return subprocess.Popen(command, cwd=root, env=environment(**environ), **pipes)
 
 
 def failing_cells(output: str, folder: Path) -> list[str]:
@@ -230,7 +230,8 @@ def copy_of_the_kit(folder: Path) -> Path:
 
 
 def first_to_notice(root: Path, name: str) -> tuple[list[str], str]:
-    output, _ = start_nbval([name], root, "-x").communicate(timeout=300)
+    process = start_nbval([name], root, "-x", "-p", "nbval.plugin", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    output, _ = process.communicate(timeout=300)
     return failing_cells(output, root / "labs"), output
 
 
