@@ -68,8 +68,7 @@ class Server:
         self.key = KEY
         self.settings = {"DEBUG": "true", "RATE_LIMIT": "30/minute", "TRUSTED_PROXY": "", **settings}
         self.url, self.process = NOBODY, None
-        self.log_folder = tempfile.TemporaryDirectory(prefix="pixelwise-log-")
-        self.log_file = Path(self.log_folder.name) / "server.log"
+        self.log_file = tempfile.TemporaryFile("a+", errors="replace")  # noqa: SIM115 (open while we live)
         atexit.register(self.stop)
         self.start()
 
@@ -80,10 +79,14 @@ class Server:
         command = [sys.executable, self.file]
         if setpriv := shutil.which("setpriv"):  # so that it ends even if the kernel is killed
             command = [setpriv, "--pdeathsig", "TERM", *command]
-        with self.log_file.open("w") as log:
-            self.process = subprocess.Popen(
-                command, cwd=self.file.parent, env=os.environ | own, stdin=subprocess.DEVNULL, stderr=log
-            )
+        self.log_file.truncate(0)
+        self.process = subprocess.Popen(
+            command,
+            cwd=self.file.parent,
+            env=os.environ | own,
+            stdin=subprocess.DEVNULL,
+            stderr=self.log_file,
+        )
         deadline = time.monotonic() + 20
         while self.is_running() and time.monotonic() < deadline:
             if found := re.search(r"listening on (http://\S+)", self.raw_log()):
@@ -118,7 +121,8 @@ class Server:
         return self.process is not None and self.process.poll() is None
 
     def raw_log(self) -> str:
-        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+        self.log_file.seek(0)
+        return self.log_file.read()
 
     def log(self, lines: int = 5, that_has: str = ""):
         """Print the last lines of its log (that have this text)."""
@@ -137,12 +141,25 @@ class Server:
 
 def copy_of_the_server() -> Path:
     """A folder with copies of server.py, schemas/ and models/, to change at will; gone with the kernel."""
-    folder = Path(tempfile.mkdtemp(prefix="pixelwise-"))
+    for old in Path(tempfile.gettempdir()).glob("pixelwise-lab-*-*"):
+        if not is_process(int(old.name.split("-")[2])):
+            shutil.rmtree(old, ignore_errors=True)  # its kernel was killed, and could not
+    folder = Path(tempfile.mkdtemp(prefix=f"pixelwise-lab-{os.getpid()}-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     shutil.copy(SERVER, folder)
     for name in ("schemas", "models"):
         shutil.copytree(ROOT / name, folder / name)
     return folder
+
+
+def is_process(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def replace_in(file: Path, old: str, new: str):

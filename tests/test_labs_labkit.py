@@ -95,6 +95,15 @@ def test_a_kernel_that_ends_takes_its_server_and_its_files_along(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_next_copy_clears_away_what_a_killed_kernel_left(tmp_path):
+    line = "import labkit, os, signal; print(labkit.copy_of_the_server()); {}"
+    environ = os.environ | {"TMPDIR": str(tmp_path)}
+    for end, left in (("os.kill(os.getpid(), signal.SIGKILL)", 1), ("", 0)):
+        command = [sys.executable, "-c", line.format(end)]
+        subprocess.run(command, cwd=LABS, env=environ, capture_output=True, timeout=60, check=False)
+        assert len(list(tmp_path.iterdir())) == left
+
+
 def test_the_log_shows_what_stays_the_same(server, capsys):
     labkit.client.get(server.url + "/health")
     server.log(1)
