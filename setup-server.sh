@@ -20,6 +20,7 @@ VENV=$ROOT/.venv
 PYTHON=$VENV/bin/python
 ENV_FILE=$ROOT/.env
 TEMPORARY=
+TRIAL= # the process of a trial run, while there is one
 STEP=0
 OLD_RUNS= # on prod, what a message of failure adds: that the old service keeps running
 
@@ -30,7 +31,11 @@ step() { STEP=$((STEP + 1)); printf '\n[%d/%d] %s\n' "$STEP" "$STEPS" "$1"; }
 say() { printf '      %s\n' "$*"; }
 die() { printf '\nsetup-server.sh: %s\n' "$*$OLD_RUNS" >&2; exit 1; }
 
-clean_up() { if [ -n "$TEMPORARY" ]; then rm -rf -- "$TEMPORARY"; fi; TEMPORARY=; }
+clean_up() {
+  if [ -n "$TRIAL" ]; then kill "$TRIAL" 2>/dev/null || true; fi
+  if [ -n "$TEMPORARY" ]; then rm -rf -- "$TEMPORARY"; fi
+  TRIAL='' TEMPORARY=''
+}
 
 is_prod() { id produser >/dev/null 2>&1; }
 
@@ -74,6 +79,7 @@ missing_packages() {
     wanted+=(chromium:chromium chromedriver:chromium-driver shellcheck:shellcheck wrk:wrk)
     wanted+=(systemd-analyze:systemd ssh:openssh-client)
     wanted+=(systemd-nspawn:systemd-container debootstrap:debootstrap ip:iproute2) # deploy/box
+    [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || echo debian-archive-keyring
   fi
   for pair in "${wanted[@]}"; do
     command -v "${pair%%:*}" >/dev/null || echo "${pair#*:}"
@@ -250,23 +256,24 @@ runs_service() { is_prod && [ -d /run/systemd/system ]; }
 # start what is here now beside the running service, on a port of its own, and ask it
 try_service() {
   step "Trial run beside the service"
-  local log pid url='' tries
+  local log url='' tries
   TEMPORARY=$(mktemp -d "$ROOT/.setup.XXXXXX")
   log=$TEMPORARY/log
-  (cd "$ROOT" && HOST=127.0.0.1 PORT=0 exec "$PYTHON" server.py 2>"$log" </dev/null) &
-  pid=$!
+  : >"$log"
+  (cd "$ROOT" && HOST=127.0.0.1 PORT=0 exec "$PYTHON" server.py >"$log" 2>&1 </dev/null) &
+  TRIAL=$!
   for ((tries = 0; tries < 100; tries++)); do
     url=$(sed -n 's/.*listening on \(http:[^ ]*\).*/\1/p' "$log")
-    if [ -n "$url" ] || ! kill -0 "$pid" 2>/dev/null; then break; fi
+    if [ -n "$url" ] || ! kill -0 "$TRIAL" 2>/dev/null; then break; fi
     sleep 0.2
   done
   if [ -z "$url" ] || ! curl -fsS --noproxy '*' --max-time 10 -o /dev/null "$url/health"; then
-    kill "$pid" 2>/dev/null || true
     sed 's/^/      /' "$log" >&2
     die "the server of this folder does not work; read the lines above"
   fi
-  kill "$pid"
-  wait "$pid" || die "the server of this folder does not stop cleanly"
+  kill "$TRIAL"
+  wait "$TRIAL" || die "the server of this folder does not stop cleanly"
+  TRIAL=
   clean_up
   say "it answers and stops as it should"
 }
