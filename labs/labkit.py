@@ -1,6 +1,7 @@
 """What the labs need beside Python: a server to start and stop, shell cells, pictures, and checks.
 
     server = Server()                        # starts server.py on a free port, and sets $URL and $KEY
+    echo = EchoService()                     # the same for httpbin, which answers what it was asked: $ECHO
     client.post(server.url + "/classify")    # client is a requests.Session
     show_answer(answer)                      # status line, chosen headers, body
     show(digit)                              # a picture;  chart(answer) draws its scores
@@ -62,43 +63,52 @@ class Server:
     """
 
     current = None  # the one that was started last: $URL, `check` and the shell cells mean it
+    says = "listening on"  # the words of its log before its address
+    remedies = {}  # what to do about some last words of its log
 
     def __init__(self, folder=ROOT, **settings):
-        self.file = Path(folder) / SERVER.name
+        file = Path(folder) / SERVER.name
+        self.name, self.folder, self.command = file.name, file.parent, [sys.executable, file]
         self.key = KEY
         self.settings = {"DEBUG": "true", "RATE_LIMIT": "30/minute", "TRUSTED_PROXY": "", **settings}
+        self.prepare()
+        self.start()
+
+    def prepare(self):
         self.url, self.process = NOBODY, None
         self.log_file = tempfile.TemporaryFile("a+", errors="replace")  # noqa: SIM115 (open while we live)
         atexit.register(self.stop)
-        self.start()
+
+    def environ(self) -> dict:
+        return {"SECRET_API_KEY": self.key, "HOST": "127.0.0.1", "PORT": "0", **self.settings}
 
     def start(self):
         """Start it and say where it listens, or why it does not."""
         self.stop()
-        own = {"SECRET_API_KEY": self.key, "HOST": "127.0.0.1", "PORT": "0", **self.settings}
-        command = [sys.executable, self.file]
+        command = self.command
         if setpriv := shutil.which("setpriv"):  # so that it ends even if the kernel is killed
             command = [setpriv, "--pdeathsig", "TERM", *command]
         self.log_file.truncate(0)
         self.process = subprocess.Popen(
             command,
-            cwd=self.file.parent,
-            env=os.environ | own,
+            cwd=self.folder,
+            env=os.environ | self.environ(),
             stdin=subprocess.DEVNULL,
             stderr=self.log_file,
         )
         deadline = time.monotonic() + 20
         while self.is_running() and time.monotonic() < deadline:
-            if found := re.search(r"listening on (http://\S+)", self.raw_log()):
+            if found := re.search(rf"{self.says} (http://\S+)", self.raw_log()):
                 self.url = found[1]
                 self.use()
-                print(f"{self.file.name} is listening on $URL")
+                print(f"{self.name} is listening on {masked(self.url)}")
                 return
             time.sleep(0.02)
         last = (self.raw_log().splitlines() or ["it says nothing"])[-1]
         self.stop()
         self.use()
-        print(f"✗ {self.file.name} did not start: {masked(last)}\n  Repair that, then run this cell again.")
+        remedy = next((what for sign, what in self.remedies.items() if sign in last), "Repair that")
+        print(f"✗ {self.name} did not start: {masked(last)}\n  {remedy}, then run this cell again.")
 
     restart = start
 
@@ -136,7 +146,43 @@ class Server:
     def link(self, path: str):
         """Show a link that opens this server in the browser."""
         link = f'<a href="{self.url}{path}" target="_blank">{self.url}{path}</a>'
-        display({"text/plain": f"$URL{path}", "text/html": link}, raw=True)
+        display({"text/plain": masked(self.url + path), "text/html": link}, raw=True)
+
+
+class EchoService(Server):
+    """The echo service httpbin: it answers with what it was asked. On this machine, by waitress, on a free
+    port (or on `port`); or the one that the variable ECHO_URL names, such as https://httpbin.org."""
+
+    current = None  # $ECHO means it
+    says = "Serving on"
+    remedies = {
+        "Address already in use": "Stop the other program (ss -ltnp shows it), or leave the port out",
+        "No module named": "Install it in a terminal with `.venv/bin/pip install -r requirements-dev.txt`",
+    }
+
+    def __init__(self, port: int = 0):
+        self.name, self.folder = "httpbin", ROOT
+        self.command = [sys.executable, "-m", "waitress", f"--listen=127.0.0.1:{port}", "httpbin:app"]
+        self.prepare()
+        public = os.environ.get("ECHO_URL", "").rstrip("/")
+        if public and client.get(f"{public}/get").status_code != 200:
+            print(
+                f"✗ {public} does not answer. Is there a network? Until then, the one on this machine does."
+            )
+            public = ""
+        if public:
+            self.url = public
+            self.use()
+            print(f"httpbin is $ECHO, {public}")
+        else:
+            self.start()
+
+    def environ(self) -> dict:
+        return {"DEBUG": ""}  # that of our server means something else to httpbin
+
+    def use(self):
+        EchoService.current = self
+        os.environ["ECHO"] = self.url
 
 
 def copy_of_the_server() -> Path:
@@ -208,11 +254,13 @@ class PatientAdapter(requests.adapters.HTTPAdapter):
             answer.status_code, answer.reason = 0, "No Answer"
             answer.request, answer.url = request, request.url
             answer.headers["Content-Type"] = "application/json"
-            answer._content = json.dumps({"detail": f"{why_not(problem)} {WHAT_TO_DO}"}).encode()
+            answer._content = json.dumps({"detail": f"{why_not(problem)} {what_to_do(request.url)}"}).encode()
             return answer
 
 
-WHAT_TO_DO = "Is the server running? server.start() starts it again."
+def what_to_do(asked: str) -> str:
+    echo = "$ECHO" in masked(asked)
+    return f"Is it running? {'echo' if echo else 'server'}.start() starts it again."
 
 
 def why_not(problem: Exception) -> str:
@@ -223,6 +271,7 @@ def why_not(problem: Exception) -> str:
 client = requests.Session()
 client.trust_env = False  # no proxy between this notebook and its own server
 client.mount("http://", PatientAdapter())
+client.mount("https://", PatientAdapter())
 
 
 def masked(text: str) -> str:
@@ -231,6 +280,8 @@ def masked(text: str) -> str:
         port = server.url.rpartition(":")[2]
         text = text.replace(server.key, "$KEY").replace(server.url, "$URL")
         text = re.sub(rf"\b{port}\b", "$PORT", text) if server.url != NOBODY else text
+    if (echo := EchoService.current) and echo.url != NOBODY:
+        text = text.replace(echo.url, "$ECHO").replace(echo.url.rpartition("//")[2], "$ECHO_HOST")
     return re.sub(r"http://127\.0\.0\.1:\d+", "$URL", text)
 
 
@@ -265,7 +316,7 @@ def dev(line: str, cell: str):
         cell,
         seconds=int(line or 20),
         cwd=ROOT,
-        env=os.environ | {"PATH": path},
+        env={"URL": NOBODY, "ECHO": NOBODY} | os.environ | {"PATH": path},
     )
 
 
@@ -303,7 +354,7 @@ def run(command: list[str], cell: str, seconds: int, input: str = "", **options)
     if late:
         print(f"✗ stopped after {seconds} s. Does a line wait for something, or does -f follow without end?")
     elif process.returncode == 7 and "curl" in cell:
-        print(f"✗ curl: nothing answers at $URL. {WHAT_TO_DO}")
+        print(f"✗ curl: nothing answers at {'$ECHO' if '$ECHO' in cell else '$URL'}. {what_to_do(cell)}")
     elif process.returncode:
         print(f"(exit status {process.returncode})")
     return process.returncode

@@ -28,7 +28,8 @@ NEEDS_PROD = [name for name in NOTEBOOKS if name.startswith("04")]
 ON_DEV = [name for name in NOTEBOOKS if name not in NEEDS_PROD]
 TAGS = {"exercise", "solution", "reflection", "raises-exception"}
 SANITIZE = FOLDER / "sanitize.cfg"
-OWN_SETTINGS = ("SECRET_API_KEY", "PORT", "HOST", "DEBUG", "RATE_LIMIT", "PIXELWISE_SERVER", "PYTEST_ADDOPTS")
+OWN_SETTINGS = ("SECRET_API_KEY", "PORT", "HOST", "DEBUG", "RATE_LIMIT", "PIXELWISE_SERVER", "ECHO_URL")
+OWN_SETTINGS += ("PYTEST_ADDOPTS",)
 
 
 def cells_of(name: str) -> list:

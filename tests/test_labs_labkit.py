@@ -28,7 +28,7 @@ def server():
 @pytest.fixture(autouse=True)
 def the_environment_stays():
     yield
-    for name in ("URL", "KEY"):
+    for name in ("URL", "KEY", "ECHO"):
         os.environ.pop(name, None)
 
 
@@ -118,6 +118,34 @@ def test_a_copy_of_the_server_is_changed_and_the_server_is_not(capsys):
     labkit.replace_in(folder / "server.py", "no such text", "")
     assert "✗" in capsys.readouterr().out
     assert labkit.SERVER.read_text() == before
+
+
+def test_the_echo_service_answers_and_shows_its_name_for_its_address(capsys):
+    echo = labkit.EchoService()
+    labkit.dev("", "curl -s $ECHO/get")
+    shown = capsys.readouterr().out
+    assert "httpbin is listening on $ECHO\n" in shown and '"url": "$ECHO/get"' in shown
+    assert '"Host": "$ECHO_HOST"' in shown and echo.url not in shown
+    labkit.EchoService(port=int(echo.url.rpartition(":")[2]))
+    assert re.search(r"✗ httpbin did not start: .*in use\n  Stop the other program", capsys.readouterr().out)
+    echo.use()
+    echo.stop()
+    labkit.dev("", "curl -s $ECHO/get")
+    labkit.show_answer(labkit.client.get(echo.url))
+    assert capsys.readouterr().out.count("echo.start()") == 2
+
+
+def test_a_public_echo_service_is_asked_and_without_a_network_the_one_on_this_machine(monkeypatch, capsys):
+    first = labkit.EchoService()
+    monkeypatch.setenv("ECHO_URL", f"{first.url}/")
+    second = labkit.EchoService()
+    assert second.url == first.url and second.process is None
+    monkeypatch.setenv("ECHO_URL", "https://nobody.invalid")
+    third = labkit.EchoService()
+    assert "✗ https://nobody.invalid does not answer" in capsys.readouterr().out
+    assert labkit.client.get(f"{third.url}/get").status_code == 200
+    first.stop()
+    third.stop()
 
 
 # ---- Shell cells ----------------------------------------------------------------------------------------
