@@ -59,7 +59,12 @@ LABS = (
         "file": "03_keys_and_limits.ipynb",
         "title": "Keys and limits",
         "minutes": 60,
-        "goals": ["provoke and read 401, 422 and 429", "say which gate answers first, and why"],
+        "goals": [
+            "provoke and read 401, 422 and 429",
+            "say which gate answers first, and why",
+            "write a client that waits as it is told",
+            "say what a stolen key and a shared address mean",
+        ],
         "needs": "lab 02",
     },
     {
@@ -73,7 +78,11 @@ LABS = (
         "file": "05_reflect_and_extend.ipynb",
         "title": "Reflect and extend",
         "minutes": 90,
-        "goals": ["answer for your decisions", "design, build and grade a fourth endpoint"],
+        "goals": [
+            "answer for the decisions of this block",
+            "design a fourth endpoint before any code, build it, and have it graded",
+            "say what the service is still missing",
+        ],
         "needs": "lab 03; lab 04 for some of the questions",
     },
 )
