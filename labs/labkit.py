@@ -188,7 +188,8 @@ class EchoService(Server):
 def copy_of_the_server() -> Path:
     """A folder with copies of server.py, schemas/ and models/, to change at will; gone with the kernel."""
     for old in Path(tempfile.gettempdir()).glob("pixelwise-lab-*-*"):
-        if not is_process(int(old.name.split("-")[2])):
+        number = old.name.split("-")[2]
+        if number.isdigit() and not is_process(int(number)):
             shutil.rmtree(old, ignore_errors=True)  # its kernel was killed, and could not
     folder = Path(tempfile.mkdtemp(prefix=f"pixelwise-lab-{os.getpid()}-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
