@@ -26,6 +26,7 @@ import re
 import secrets
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -33,6 +34,7 @@ import tempfile
 import time
 import zlib
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import dotenv
 import numpy as np
@@ -188,8 +190,7 @@ class EchoService(Server):
 def copy_of_the_server() -> Path:
     """A folder with copies of server.py, schemas/ and models/, to change at will; gone with the kernel."""
     for old in Path(tempfile.gettempdir()).glob("pixelwise-lab-*-*"):
-        number = old.name.split("-")[2]
-        if number.isdigit() and not is_process(int(number)):
+        if not is_process(int(old.name.split("-")[2])):
             shutil.rmtree(old, ignore_errors=True)  # its kernel was killed, and could not
     folder = Path(tempfile.mkdtemp(prefix=f"pixelwise-lab-{os.getpid()}-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -255,7 +256,7 @@ class PatientAdapter(requests.adapters.HTTPAdapter):
             answer.status_code, answer.reason = 0, "No Answer"
             answer.request, answer.url = request, request.url
             answer.headers["Content-Type"] = "application/json"
-            answer._content = json.dumps({"detail": f"{why_not(problem)} {what_to_do(request.url)}"}).encode()
+            answer._content = json.dumps({"detail": why_not(problem, request.url)}).encode()
             return answer
 
 
@@ -264,9 +265,10 @@ def what_to_do(asked: str) -> str:
     return f"Is it running? {'echo' if echo else 'server'}.start() starts it again."
 
 
-def why_not(problem: Exception) -> str:
-    slow = isinstance(problem, requests.Timeout)
-    return "no answer within the time limit." if slow else "nothing answers at this address."
+def why_not(problem: Exception, url: str) -> str:
+    if isinstance(problem, requests.Timeout):
+        return "no answer within the time limit."
+    return f"nothing answers at this address. {what_to_do(url)}"
 
 
 client = requests.Session()
@@ -284,6 +286,20 @@ def masked(text: str) -> str:
     if (echo := EchoService.current) and echo.url != NOBODY:
         text = text.replace(echo.url, "$ECHO").replace(echo.url.rpartition("//")[2], "$ECHO_HOST")
     return re.sub(r"http://127\.0\.0\.1:\d+", "$URL", text)
+
+
+def by_hand(url: str, *lines: str) -> str:
+    """Send these lines to a server just as they are, without an HTTP library; returns what comes back."""
+    parts = urlsplit(url)
+    try:
+        with socket.create_connection((parts.hostname, parts.port or 80), timeout=3) as connection:
+            connection.sendall("".join(f"{line}\r\n" for line in lines).encode())
+            received = b"".join(iter(lambda: connection.recv(65536), b""))
+    except TimeoutError:
+        return "✗ no answer: the server still waits. Does an empty line end your request?"
+    except OSError:
+        return f"✗ nothing answers at this address. {what_to_do(url)}"
+    return masked(received.decode(errors="replace").replace("\r\n", "\n"))
 
 
 def field(answer, name: str):

@@ -40,8 +40,13 @@ LABS = (
         "file": "01_http_rest_and_curl.ipynb",
         "title": "HTTP, REST and curl",
         "minutes": 60,
-        "goals": ["take a request and its answer apart", "choose verb and status for an endpoint"],
-        "needs": "lab 00",
+        "goals": [
+            "take a request and its response apart, line by line",
+            "say the same thing with curl, by hand and with requests",
+            "choose verb and status for an endpoint",
+            "show what it means that a server is stateless",
+        ],
+        "needs": "nothing but this kit",
     },
     {
         "file": "02_the_contract_and_the_server.ipynb",

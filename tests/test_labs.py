@@ -195,9 +195,16 @@ def test_the_lab_of_the_production_machine_passes_within_five_minutes(name):
 
 # ---- That they notice -----------------------------------------------------------------------------------
 
+HTTP = "01_http_rest_and_curl.ipynb"
 CONTRACT = "02_the_contract_and_the_server.ipynb"
 REQUEST = "schemas/classify.request.json"
 CLAIMS = [  # lab, file, what stands there, what makes a claim of the lab false, the first cell that notices
+    (HTTP, "labs/labkit.py", '"Serving on"', '"Hidden at"', "start"),
+    (HTTP, "server.py", "raise HTTPError(401, ", "raise HTTPError(403, ", "pick-verb-try"),
+    (HTTP, "server.py", '"/results", ["GET", "HEAD"]', '"/results", ["GET", "HEAD", "DELETE"]', "wrong-verb"),
+    (HTTP, "server.py", '404: "there is nothing', '404: "there is something', "status-ours"),
+    (HTTP, "models/classifier.py", ": scores[best],", ": os.getpid() / 1e9,", "stateless-many"),
+    (HTTP, "server.py", "r={left};", "r={left - 1};", "stateless-limit"),
     (CONTRACT, REQUEST, '"maximum": 255', '"maximum": 127', "schema-read"),
     (CONTRACT, REQUEST, '"additionalProperties": false', '"additionalProperties": true', "judge-more"),
     (CONTRACT, "server.py", '"ok" if ok else', '"fine" if ok else', "health"),

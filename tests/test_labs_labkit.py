@@ -98,8 +98,7 @@ def test_a_kernel_that_ends_takes_its_server_and_its_files_along(tmp_path):
 def test_the_next_copy_clears_away_what_a_killed_kernel_left(tmp_path):
     line = "import labkit, os, signal; print(labkit.copy_of_the_server()); {}"
     environ = os.environ | {"TMPDIR": str(tmp_path)}
-    (tmp_path / "pixelwise-lab-unit-x").mkdir()  # somebody else's
-    for end, left in (("os.kill(os.getpid(), signal.SIGKILL)", 2), ("", 1)):
+    for end, left in (("os.kill(os.getpid(), signal.SIGKILL)", 1), ("", 0)):
         command = [sys.executable, "-c", line.format(end)]
         subprocess.run(command, cwd=LABS, env=environ, capture_output=True, timeout=60, check=False)
         assert len(list(tmp_path.iterdir())) == left
@@ -240,6 +239,14 @@ def test_a_dead_server_is_an_answer_that_says_what_to_do(capsys):
     labkit.show_answer(labkit.client.get(labkit.NOBODY))
     shown = capsys.readouterr().out
     assert "HTTP/1.1 0 No Answer" in shown and "server.start()" in shown
+
+
+def test_lines_sent_by_hand_are_answered_and_a_request_without_an_end_is_explained(server):
+    lines = ["GET /health HTTP/1.1", "Host: localhost", "Connection: close", ""]
+    head, _, body = labkit.by_hand(server.url, *lines).partition("\n\n")
+    assert head.startswith("HTTP/1.1 200 OK\n") and body == '{"status":"ok","model_version":"v1"}'
+    assert "Does an empty line end your request?" in labkit.by_hand(server.url, *lines[:-1])
+    assert "server.start()" in labkit.by_hand(labkit.NOBODY, *lines)
 
 
 def test_nothing_is_shown_as_nothing(capsys):
