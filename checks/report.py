@@ -288,8 +288,8 @@ def table(report: dict) -> Table:
 # ---- Markdown -------------------------------------------------------------------------------------------
 
 
-def markdown(report: dict) -> str:
-    """The report as GitHub's Markdown, in which no text of a server is markup."""
+def markdown(report: dict, remarks: tuple[str, ...] = ()) -> str:
+    """The report as GitHub's Markdown, in which no text of a server is markup. remarks: sentences above it."""
     rows = [
         f"| {milestone['name']} {milestone['title']} | {_score(milestone)} | {_missing(report, milestone)} |"
         for milestone in report["milestones"]
@@ -298,6 +298,7 @@ def markdown(report: dict) -> str:
         f"# PixelWise: {report['earned']:g} of {report['points']:g} points",
         f"{_code(report['url'])}, started {_words(report['started'])}: {_counts(report['results'])}.",
         *(f"**{text}**" for text in _remarks(report)),
+        *(f"**{_words(text)}**" for text in remarks),
         "\n".join(["| milestone | points | required checks |", "|---|---:|---|", *rows]),
     ]
     for milestone in report["milestones"]:
@@ -360,8 +361,9 @@ class Markup(str):
     """Text that is HTML already; every other text is escaped on its way into the page."""
 
 
-def html(report: dict) -> str:
-    """The report as one page that loads nothing and runs nothing; checks/report.html holds its pieces."""
+def html(report: dict, remarks: tuple[str, ...] = ()) -> str:
+    """The report as one page that loads nothing and runs nothing; checks/report.html holds its pieces.
+    remarks: sentences at its top."""
     wrong = _with(report["results"], *WRONG)
     finished = f"finished {report['finished']}" if report["finished"] else "cut off"
     versions = ", ".join(f"{name} {value}" for name, value in report["versions"].items() if value)
@@ -373,7 +375,7 @@ def html(report: dict) -> str:
         url=report["url"],
         counts=_counts(report["results"]),
         next=_join(_fill("next", number=_number(one), sentence=one["sentence"]) for one in wrong[:1]),
-        remark=_join(_fill("remark", text=text) for text in _remarks(report)),
+        remark=_join(_fill("remark", text=text) for text in (*_remarks(report), *remarks)),
         overview=_join(_html_milestone("overview", report, milestone) for milestone in report["milestones"]),
         sections=_join(_html_milestone("section", report, milestone) for milestone in report["milestones"]),
         about=f"Started {report['started']}, {finished}. Seed {report['seed']}. {versions}.",
@@ -489,12 +491,13 @@ def _junit_case(suite: ElementTree.Element, result: dict) -> None:
         failure.text = _lines(result)
 
 
-def gradescope(report: dict) -> dict:
-    """results.json for an autograder (https://gradescope-autograders.readthedocs.io/en/latest/specs/)."""
+def gradescope(report: dict, remarks: tuple[str, ...] = ()) -> dict:
+    """results.json for an autograder (https://gradescope-autograders.readthedocs.io/en/latest/specs/).
+    remarks: sentences that come first in its output."""
     return {
         "score": report["earned"],
         "execution_time": round(_sum(report["results"], "seconds")),
-        "output": " ".join([f"{_counts(report['results'])}.", *_remarks(report)]),
+        "output": " ".join([*remarks, f"{_counts(report['results'])}.", *_remarks(report)]),
         "output_format": "text",
         "visibility": "visible",
         "stdout_visibility": "hidden",  # what else the autograder's script prints is the instructor's
@@ -525,15 +528,16 @@ def _lines(result: dict) -> str:
     return "\n".join(f"{name}: {text}" for name, text in _facts(result).items())
 
 
-def write_all(report: dict, folder: Path) -> list[Path]:
-    """Write the report in all formats; returns the files, each whole or not there. Raises OSError."""
+def write_all(report: dict, folder: Path, remarks: tuple[str, ...] = ()) -> list[Path]:
+    """Write the report in all formats; returns the files, each whole or not there. Raises OSError.
+    remarks: sentences that a reader must know first, on one line each (`clean`)."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
         "report.json": _json(report),
-        "report.md": markdown(report),
-        "report.html": html(report),
+        "report.md": markdown(report, remarks),
+        "report.html": html(report, remarks),
         "junit.xml": junit(report),
-        "results.json": _json(gradescope(report)),
+        "results.json": _json(gradescope(report, remarks)),
     }
     return [_write(folder / name, text) for name, text in texts.items()]
 
