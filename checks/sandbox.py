@@ -7,16 +7,16 @@
 
 Every command finds a fresh, private copy of the folder at /submission, an empty home in /tmp, a read-only
 system and this Python's packages, and nothing else: no other file, process, variable, device or user of this
-machine. What one command writes, the next one does not find. The network is that of the caller, who has to be in
-a network namespace of its own with nothing but lo in it (`in_fresh_network`); elsewhere nothing is started.
+machine. What one command writes, the next one does not find. The network is that of the caller, who has to
+be in a network namespace of its own with nothing but lo in it (`in_fresh_network`); elsewhere nothing starts.
 
 Who runs it: started by root, each sandbox is a user of its own, that no other sandbox is at the same time;
 started by anyone else, it is that user in a user namespace. Memory, processes and shares of the processor are
-limited by cgroups where these may be written; where not, by RLIMIT_NPROC and a watcher that sums up the memory.
+limited by cgroups where these may be written; where not, by RLIMIT_NPROC and a watcher that sums up memory.
 
 What is left behind: nothing, also when the grader is killed. A small janitor (a shell, outside) waits for the
-grader's end, ends what is left, and removes the cgroups and the folder of settings. The one file that stays is
-LOCK: it says which users are taken.
+grader's end, ends what is left, and removes the cgroups and the folder of settings. The one file that stays
+is LOCK: it says which users are taken.
 """
 
 import contextlib
@@ -54,8 +54,8 @@ class SandboxError(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """What one sandbox may use. memory counts what it wrote as well, as its files are in memory; disk is shared
-    out: half of it to the folder, three eighths to /tmp, one to /dev/shm."""
+    """What one sandbox may use. memory counts what it wrote as well, as its files are in memory; disk is
+    shared out: half of it to the folder, three eighths to /tmp, one to /dev/shm."""
 
     seconds: float = 300  # of wall time, each command
     memory: int = 1 << 30  # bytes
@@ -154,7 +154,7 @@ class Sandbox:
                 running.stop()
 
     def start(self, command: Sequence[str], env: dict[str, str]) -> "Running":
-        """Start the command in a fresh copy of the folder; it ends by itself, by stop() or with the sandbox."""
+        """Start the command in a fresh copy of the folder; it ends by itself, by stop(), or with this."""
         _refuse_a_network()
         running = Running(self, list(map(str, command)), self.environment(env))
         self._running.append(running)
@@ -281,7 +281,7 @@ class Sandbox:
 
 
 class Running:
-    """A command that runs. Its output is read all the time, so that it is never held up, and cut at the end."""
+    """A command that runs. Its output is read all the time, so that it is never held up."""
 
     def __init__(self, sandbox: Sandbox, command: list[str], env: dict[str, str]):
         self._sandbox, self._limits = sandbox, sandbox.limits
