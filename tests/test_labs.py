@@ -197,6 +197,7 @@ def test_the_lab_of_the_production_machine_passes_within_five_minutes(name):
 
 HTTP = "01_http_rest_and_curl.ipynb"
 CONTRACT = "02_the_contract_and_the_server.ipynb"
+KEYS = "03_keys_and_limits.ipynb"
 REQUEST = "schemas/classify.request.json"
 CLAIMS = [  # lab, file, what stands there, what makes a claim of the lab false, the first cell that notices
     (HTTP, "labs/labkit.py", '"Serving on"', '"Hidden at"', "start"),
@@ -216,6 +217,12 @@ CLAIMS = [  # lab, file, what stands there, what makes a claim of the lab false,
     (CONTRACT, "server.py", "is greater than the maximum of", "is over", "refused-show"),
     (CONTRACT, "models/classifier.py", '"scores": scores_by_class}', '"scores": {}}', "json-text-send"),
     (CONTRACT, "server.py", "if settings.debug:\n", "if True:\n", "quiet"),
+    (KEYS, "server.py", "raise HTTPError(401, detail", "raise HTTPError(403, detail", "no-key"),
+    (KEYS, "server.py", "return int(count), {", "return min(int(count), 20), {", "order-server"),
+    (KEYS, "server.py", '.partition("?")[0][:200]', '.partition("!")[0][:200]', "query"),
+    (KEYS, "server.py", '"RATE_LIMIT", "30/minute"', '"RATE_LIMIT", "20/minute"', "forty-default"),
+    (KEYS, "server.py", "max(1, math.ceil(end - now))", "math.floor(end - now)", "retry-ask"),
+    (KEYS, "server.py", "if settings.trusted_proxy and", "if peer or", "forged"),
 ]
 
 
