@@ -477,6 +477,15 @@ def check(*names: str, server: Server | None = None, **options) -> Verdict:
     return Verdict(findings)
 
 
+def checks_for(milestone: str, server: Server | None = None) -> list[str]:
+    """The names of the checks of a milestone that make sense for the running server, or for `server`."""
+    from checks import grading
+
+    server = server or Server.current
+    given = grading.given_for(url=server.url, key=server.key) if server else {}
+    return [check.name for check in grading.planned(grading.all_checks(), given, (milestone,))]
+
+
 def expect(value, *, status: int | None = None, equals=None, because: str = "") -> Verdict:
     """Judge what you made in a cell: an answer's status, or a value. What is still None never passes."""
     wanted = f"status {status}" if status is not None else repr(equals)
@@ -491,6 +500,22 @@ def expect(value, *, status: int | None = None, equals=None, because: str = "") 
         same = value == equals  # for arrays this is no bool, and no success
         right, told = isinstance(same, bool) and same, repr(value)[:80]
     return Verdict([("✓" if right else "✗", sentence, {} if right else {"received": told})])
+
+
+# ---- Reflection -----------------------------------------------------------------------------------------
+
+
+def reflections(notebook: str = "05_reflect_and_extend.ipynb"):
+    """Print how many words the answers have that a grading will collect from the saved notebook."""
+    try:
+        cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError, KeyError, TypeError):
+        print(f"✗ {notebook} cannot be read: save this notebook under its first name, in the folder labs")
+        return
+    for cell in cells:
+        if "reflection" in cell["metadata"].get("tags", []):
+            answer = "".join(cell["source"]).partition("*Your answer:*")[2]
+            print(f"{cell['id']}: {len(answer.split())} words")
 
 
 # ---- Jupyter --------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """labs/labkit.py: what it shows, what it never believes, and that it leaves no server behind."""
 
+import json
 import os
 import re
 import signal
@@ -102,6 +103,22 @@ def test_the_next_copy_clears_away_what_a_killed_kernel_left(tmp_path):
         command = [sys.executable, "-c", line.format(end)]
         subprocess.run(command, cwd=LABS, env=environ, capture_output=True, timeout=60, check=False)
         assert len(list(tmp_path.iterdir())) == left
+
+
+def test_the_checks_for_a_milestone_are_those_that_make_sense(server):
+    names = labkit.checks_for("m3", server)
+    assert "m3.a wrong key is refused" in names and {name[:3] for name in names} == {"m3."}
+    assert not [name for name in labkit.checks_for("m5", server) if "batch" in name]
+
+
+def test_reflections_count_words_of_the_saved_answers(capsys, tmp_path):
+    cell = {"id": "reflection-1", "metadata": {"tags": ["reflection"]}}
+    sources = ["**1.** Why?\n", "\n", "*Your answer:*\n", "\n", "Because it *restarts*."]
+    (tmp_path / "05.ipynb").write_text(json.dumps({"cells": [cell | {"source": sources}]}))
+    labkit.reflections(tmp_path / "05.ipynb")
+    assert capsys.readouterr().out == "reflection-1: 3 words\n"
+    labkit.reflections(tmp_path / "gone.ipynb")
+    assert "✗" in capsys.readouterr().out
 
 
 def test_the_log_shows_what_stays_the_same(server, capsys):
