@@ -755,6 +755,28 @@ def test_a_request_that_waitress_could_not_read_gets_json_and_a_line(capfd):
         assert f" {code} " in capfd.readouterr().err
 
 
+def test_a_function_that_is_still_to_be_written_says_so_to_the_client(monkeypatch):
+    def unwritten(*_, **__):
+        raise HTTPError(501, "authenticate is yours to write")
+
+    monkeypatch.setattr(server, "authenticate", unwritten)
+    answer = classify(server.build_app(read(), FakeModel()))
+    assert (answer.status, answer.json) == (501, {"detail": "authenticate is yours to write"})
+    assert "RateLimit" in answer.headers
+
+
+@pytest.mark.parametrize("problem", [HTTPError(501, "hit is yours to write"), ZeroDivisionError()])
+def test_a_limiter_that_fails_takes_no_answer_down_with_it(problem, monkeypatch):
+    monkeypatch.setattr(server.RateLimiter, "hit", Mock(side_effect=problem))
+    app = server.build_app(read(), FakeModel())
+    status = getattr(problem, "status_code", 500)
+    detail = getattr(problem, "body", server.SENTENCES[500])
+    for answer, expected in ((classify(app), status), (call(app, path="/classify"), 405)):
+        assert answer.status == expected
+        assert "RateLimit" not in answer.headers and "X-Request-ID" in answer.headers
+    assert classify(app).json == {"detail": detail}
+
+
 # ---- Logging --------------------------------------------------------------------------------------------
 
 
