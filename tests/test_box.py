@@ -14,6 +14,7 @@ import signal
 import socket
 import statistics
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -632,12 +633,18 @@ def test_a_name_that_could_be_a_path_is_refused():
     assert "small letters, digits and dashes" in done.stderr
 
 
-def test_without_root_it_says_what_it_needs(tmp_path):
-    copy = tmp_path / "box"
+@pytest.fixture
+def open_folder():
+    """A folder that everybody can read, as pytest's own is not."""
+    with tempfile.TemporaryDirectory(prefix="pixelwise-test-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_without_root_it_says_what_it_needs(open_folder):
+    copy = open_folder / "box"
     shutil.copy(BOX, copy)
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
-    only_basics = tmp_path / "bin"
+    only_basics = open_folder / "bin"
     only_basics.mkdir()
     for tool in ("bash", "readlink", "id"):
         (only_basics / tool).symlink_to(shutil.which(tool))
