@@ -9,7 +9,8 @@
     expect(answer, status=401)               # judges an answer of yours
     check("m3.a wrong key is refused")       # runs a check of checks/ on the running server
     %%dev                                    # a cell of shell lines for this machine, with $URL and $KEY
-    %%prod                                   # the same for the production machine, over ssh
+
+prodkit.py has the rest, for lab 04: the production machine, and %%prod.
 
 What differs from run to run is shown by its name: the address as $URL, the port as $PORT, the key as $KEY,
 and in the log <time>, <ms> and <id>. Nothing here raises because a server is wrong or gone: it says so.
@@ -65,6 +66,8 @@ class Server:
     """
 
     current = None  # the one that was started last: $URL, `check` and the shell cells mean it
+    remedy = "server.start() starts it again."
+    way = ()  # the words before a command for the machine that can ask it: for this machine, none
     says = "listening on"  # the words of its log before its address
     remedies = {}  # what to do about some last words of its log
 
@@ -118,6 +121,23 @@ class Server:
         """Let $URL, $KEY, `check` and the shell cells mean this server."""
         Server.current = self
         os.environ |= {"URL": self.url, "KEY": self.key}
+
+    def masked(self, text: str) -> str:
+        port = self.url.rpartition(":")[2]
+        text = text.replace(self.key, "$KEY").replace(self.url, "$URL")
+        return re.sub(rf"\b{port}\b", "$PORT", text) if self.url != NOBODY else text
+
+    def grade(self, names, seeds, options: dict) -> list:
+        """Run checks on it: for each name a Result, or what is wrong with the name."""
+        from checks import grading
+
+        results = []
+        for name in names:
+            try:
+                results.append(grading.run(name, self.url, self.key, seed=next(seeds), **options))
+            except (LookupError, ValueError) as problem:
+                results.append(str(problem.args[0]))
+        return results
 
     def stop(self):
         """Stop it, and wait until it has finished what it had accepted."""
@@ -190,7 +210,8 @@ class EchoService(Server):
 def copy_of_the_server() -> Path:
     """A folder with copies of server.py, schemas/ and models/, to change at will; gone with the kernel."""
     for old in Path(tempfile.gettempdir()).glob("pixelwise-lab-*-*"):
-        if not is_process(int(old.name.split("-")[2])):
+        number = old.name.split("-")[2]
+        if number.isdigit() and not is_process(int(number)):
             shutil.rmtree(old, ignore_errors=True)  # its kernel was killed, and could not
     folder = Path(tempfile.mkdtemp(prefix=f"pixelwise-lab-{os.getpid()}-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -262,7 +283,9 @@ class PatientAdapter(requests.adapters.HTTPAdapter):
 
 def what_to_do(asked: str) -> str:
     echo = "$ECHO" in masked(asked)
-    return f"Is it running? {'echo' if echo else 'server'}.start() starts it again."
+    if echo or not Server.current:
+        return f"Is it running? {'echo' if echo else 'server'}.start() starts it again."
+    return f"Is it running? {Server.current.remedy}"
 
 
 def why_not(problem: Exception, url: str) -> str:
@@ -279,10 +302,8 @@ client.mount("https://", PatientAdapter())
 
 def masked(text: str) -> str:
     """The text with the names of the running server's address, port and key in place of their values."""
-    if server := Server.current:
-        port = server.url.rpartition(":")[2]
-        text = text.replace(server.key, "$KEY").replace(server.url, "$URL")
-        text = re.sub(rf"\b{port}\b", "$PORT", text) if server.url != NOBODY else text
+    if Server.current:
+        text = Server.current.masked(text)
     if (echo := EchoService.current) and echo.url != NOBODY:
         text = text.replace(echo.url, "$ECHO").replace(echo.url.rpartition("//")[2], "$ECHO_HOST")
     return re.sub(r"http://127\.0\.0\.1:\d+", "$URL", text)
@@ -329,23 +350,12 @@ def dev(line: str, cell: str):
     """%%dev: run the cell's lines in bash, in the repo's folder; `%%dev 60` allows 60 seconds."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     run(
-        ["bash", "-c", cell],
+        [*(Server.current.way if Server.current else []), "bash", "-c", cell],
         cell,
         seconds=int(line or 20),
         cwd=ROOT,
         env={"URL": NOBODY, "ECHO": NOBODY} | os.environ | {"PATH": path},
     )
-
-
-def prod(line: str, cell: str):
-    """%%prod: run the cell's lines on the production machine, $PROD_HOST or produser@192.168.56.11."""
-    host = os.environ.get("PROD_HOST", "produser@192.168.56.11")
-    host = host if "@" in host else f"produser@{host}"
-    options = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=5"]
-    if run(["ssh", *options, host, "bash -s"], cell, seconds=int(line or 60), input=cell) == 255:
-        print(
-            f"✗ prod is out of reach. Is it on, and does `ssh {host}` work in a terminal? PROD_HOST names it."
-        )
 
 
 def run(command: list[str], cell: str, seconds: int, input: str = "", **options) -> int:
@@ -457,18 +467,14 @@ seeds = itertools.count(1)  # every check asks from an address, and with digits,
 
 def check(*names: str, server: Server | None = None, **options) -> Verdict:
     """Run checks of checks/ on the running server, or on `server`; options: see checks.grading.given_for."""
-    from checks import grading
-
     server = server or Server.current
-    if server is None:
+    if not server:
         return Verdict([("?", "there is no server yet: run the cell with Server() first", {})])
     options.setdefault("limit", server.settings["RATE_LIMIT"].replace("off", "30/minute"))
     findings = []
-    for name in names:
-        try:
-            result = grading.run(name, server.url, server.key, seed=next(seeds), **options)
-        except (LookupError, ValueError) as problem:
-            findings.append(("?", str(problem.args[0]), {}))
+    for result in server.grade(names, seeds, options):
+        if isinstance(result, str):
+            findings.append(("?", result, {}))
             continue
         curl = re.sub(r" --interface \S+", "", result.curl).replace("$SECRET_API_KEY", "$KEY")
         curl = re.sub(rf"'{server.url}([^']*)'", r'"$URL\1"', curl).replace(server.url, "$URL")
@@ -529,5 +535,4 @@ def explain_a_lost_name(shell, kind, problem, trace, tb_offset=None):
 
 if shell := get_ipython():
     shell.register_magic_function(dev, "cell")
-    shell.register_magic_function(prod, "cell")
     shell.set_custom_exc((NameError,), explain_a_lost_name)
