@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import wire
 
-
 # the longest first: side by side, a file that starts last keeps all others waiting for it
 FIRST = ("test_drills", "test_labs", "test_lab04", "test_box_m4", "test_setup", "test_grade", "test_hostile")
 
