@@ -36,7 +36,6 @@ import sys
 import tempfile
 import threading
 import time
-import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -44,7 +43,9 @@ from pathlib import Path
 
 FIRST_USER, USERS = 2_000_000_000, 4096  # far from the users of people, containers and systemd
 LOCK = Path("/run/pixelwise-sandbox.lock")
+ROOT = Path(__file__).resolve().parent.parent
 INSIDE = "/submission"
+LOOK = 0.25  # seconds between two looks at the memory
 APT = "apt-get install bubblewrap libseccomp2 iproute2 util-linux"
 
 
@@ -75,11 +76,11 @@ class Finished:
 
 
 def visible(text: str) -> str:
-    r"""The text with every character that a terminal or an eye could be fooled by written as \x1b or \u202e;
+    r"""The text with every character that could steer a terminal, or fool an eye, written as \x1b or \u202e;
     line ends and tabs stay."""
     return "".join(
         character
-        if character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+        if character in "\n\t" or character.isprintable()
         else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
@@ -289,8 +290,11 @@ class Running:
         self._why = self._kill = None
         self.status: int | None = None  # its exit status, once it ended
         self._over = threading.Event()
-        self._out_of_memory = sandbox.cgroups.kills()
-        tells, told = os.pipe()
+        self._kills_before = sandbox.cgroups.kills()
+        self._over_memory = f"killed: over its {size(self._limits.memory)} of memory"
+        tells, low = os.pipe()
+        told = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 10)  # not one that the shell opens (8, 9)
+        os.close(low)
         try:
             # bwrap dies with the thread that started it, so this thread has to be one that stays.
             self._process = _launcher.submit(
@@ -344,24 +348,25 @@ class Running:
     def _watch(self) -> None:
         pipe, process = self._process.stdout.fileno(), os.pidfd_open(self._process.pid)
         deadline = time.monotonic() + self._limits.seconds
+        look = 0.0
         watched = [pipe, process]
         try:
             while True:
-                wait = max(0.0, deadline - time.monotonic()) if not self._kill else None
-                if not self._sandbox.cgroups.limit_memory:
-                    wait = 0.25 if wait is None else min(wait, 0.25)
-                ready, _, _ = select.select(watched, [], [], wait)
+                ready, _, _ = select.select(watched, [], [], min(LOOK, max(0, deadline - time.monotonic())))
                 if pipe in ready and not self._read(pipe):
                     watched.remove(pipe)
                 if process in ready:
                     break
                 if time.monotonic() >= deadline:
                     self._end(f"killed: over its {self._limits.seconds:g} s")
-                if not self._sandbox.cgroups.limit_memory and _memory_of(self.pid) > self._limits.memory:
-                    self._end(f"killed: over its {size(self._limits.memory)} of memory")
+                    deadline = float("inf")
+                if time.monotonic() >= look:
+                    look = time.monotonic() + LOOK
+                    if self._is_over_memory():
+                        self._end(self._over_memory)
             status = self._process.wait()
             if self._first is not None:
-                select.select([self._first], [], [])  # its PID namespace is empty
+                select.select([self._first], [], [])  # until its PID namespace is empty
                 os.close(self._first)
             while pipe in watched and self._read(pipe):
                 pass
@@ -369,17 +374,18 @@ class Running:
             os.close(process)
             self._process.stdout.close()
         self.status = status if status >= 0 else 128 - status
-        why = self._kill or (
-            f"exited {self.status}" if self.status < 128 else f"killed by {_signal(self.status)}"
-        )
-        if (
-            self._kill in (None, "stopped")
-            and self._sandbox.cgroups.kills() > self._out_of_memory
-            and self.status
-        ):
-            why = f"killed: over its {size(self._limits.memory)} of memory"
-        self._why = why
+        why = f"exited {self.status}" if self.status < 128 else f"killed by {_signal(self.status)}"
+        if self.status and self._sandbox.cgroups.kills() > self._kills_before:
+            why = self._over_memory
+        self._why = self._kill or why
         self._over.set()
+
+    def _is_over_memory(self) -> bool:
+        """Whether the kernel killed one of its processes for it, or, where that does not look, we have to."""
+        cgroups = self._sandbox.cgroups
+        if cgroups.limit_memory:
+            return cgroups.kills() > self._kills_before
+        return _memory_of(self.pid) > self._limits.memory
 
     def _read(self, pipe: int) -> bool:
         """Read what is there; False at the end, or when there is nothing."""
@@ -445,9 +451,8 @@ class Cgroups:
         files += [self._v2 / "memory.events"] if self._v2 else []
         for file in files:
             with contextlib.suppress(OSError):
-                return dict(line.split() for line in file.read_text().splitlines()).get(
-                    "oom_kill", 0
-                ) and int(dict(line.split() for line in file.read_text().splitlines())["oom_kill"])
+                counts = dict(line.split() for line in file.read_text().splitlines())
+                return int(counts.get("oom_kill", 0))
         return 0
 
 
