@@ -349,12 +349,13 @@ def show_answer(answer, *headers: str):
 def dev(line: str, cell: str):
     """%%dev: run the cell's lines in bash, in the repo's folder; `%%dev 60` allows 60 seconds."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    own = {"PATH": path, "FORCE_COLOR": ""}  # Jupyter asks for colours, but plain text is what is kept
     run(
         [*(Server.current.way if Server.current else []), "bash", "-c", cell],
         cell,
         seconds=int(line or 20),
         cwd=ROOT,
-        env={"URL": NOBODY, "ECHO": NOBODY} | os.environ | {"PATH": path},
+        env={"URL": NOBODY, "ECHO": NOBODY} | os.environ | own,
     )
 
 
