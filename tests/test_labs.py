@@ -198,6 +198,7 @@ def test_the_lab_of_the_production_machine_passes_within_five_minutes(name):
 HTTP = "01_http_rest_and_curl.ipynb"
 CONTRACT = "02_the_contract_and_the_server.ipynb"
 KEYS = "03_keys_and_limits.ipynb"
+REFLECT = "05_reflect_and_extend.ipynb"
 REQUEST = "schemas/classify.request.json"
 CLAIMS = [  # lab, file, what stands there, what makes a claim of the lab false, the first cell that notices
     (HTTP, "labs/labkit.py", '"Serving on"', '"Hidden at"', "start"),
@@ -223,6 +224,10 @@ CLAIMS = [  # lab, file, what stands there, what makes a claim of the lab false,
     (KEYS, "server.py", '"RATE_LIMIT", "30/minute"', '"RATE_LIMIT", "20/minute"', "forty-default"),
     (KEYS, "server.py", "max(1, math.ceil(end - now))", "math.floor(end - now)", "retry-ask"),
     (KEYS, "server.py", "if settings.trusted_proxy and", "if peer or", "forged"),
+    (REFLECT, "server.py", '"note": "persistence not yet implemented"', '"note": "soon"', "memory"),
+    (REFLECT, "server.py", "used += cost", "used += cost + 1", "memory-restart"),
+    (REFLECT, "server.py", 'not_json("nested too deeply")', 'not_json("strange")', "nested"),
+    (REFLECT, "schemas/health.response.json", '"enum": ["ok",', '"enum": ["fine",', "route-check"),
 ]
 
 
