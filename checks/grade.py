@@ -15,7 +15,9 @@ import argparse
 import base64
 import contextlib
 import ctypes
+import fcntl
 import hashlib
+import http.client
 import importlib
 import importlib.metadata
 import inspect
@@ -36,6 +38,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +48,7 @@ from checks import core, gradebook, grading, report
 ROOT = Path(__file__).resolve().parent.parent
 HOST, PORT = "127.0.0.1", 8000
 URL = f"http://{HOST}:{PORT}"
+TURN_SECONDS = 20  # for which a server that starts may keep others from starting
 START_SECONDS = 60  # for a server to listen, on a machine that starts many
 LOG = 64 * 1024  # characters of the server's output that are kept
 LARGEST_FILE = 2 << 20  # bytes of a file of a lab's evidence
@@ -54,6 +58,11 @@ MEMORY_EACH = 512 * 1024 * 1024  # bytes that a submission and its grader use to
 GRACE = 5  # seconds in which a grader that is told to stop clears up
 OWN_PARTS = ("grade.py", "sandbox.py", "submission.py", "notebooks.py")
 PACKAGES = ("fastapi", "flask", "pydantic", "slowapi", "starlette", "uvicorn")  # beside requirements.txt
+# jsonschema would build a parser for URLs in other scripts at every start: a second that nothing here needs
+CHILD = """import sys
+sys.modules["rfc3987_syntax"] = None
+from checks import grade
+sys.exit(grade.main(["--one"]))"""
 STOP = threading.Event()  # set: the graders under way end, and none is started
 LIVE: dict[str, dict] = {}  # what those under way are at, for the live table: {name: progress}
 
@@ -186,11 +195,11 @@ def is_class(path: Path) -> bool:
     or zips. Raises Usage where it is neither."""
     if not path.is_dir():
         return False
-    names = [name for name in os.listdir(path) if not name.startswith(".")]
-    own = [name for name in names if name.endswith((".py", ".ipynb")) and (path / name).is_file()]
+    inside = [found for found in path.iterdir() if not found.name.startswith(".")]
+    own = [found for found in inside if found.suffix in (".py", ".ipynb") and found.is_file()]
     if own or (path / ".git").exists() or (path / "app" / "main.py").is_file():
         return False
-    if any(_is_submission(path / name) for name in names):
+    if any(map(_is_submission, inside)):
         return True
     raise Usage(
         f"{path} is neither a submission (no server.py, no app/main.py) nor a class (no folders, no .zip "
@@ -255,8 +264,8 @@ WITH_DEBUG = "documentation is on"
 
 
 def find_server(root: Path) -> list[str]:
-    """The command that starts the submission's server, in its folder: `python FILE`, or uvicorn where the file
-    has an `app` and starts nothing itself. Raises CannotGrade, which says what was looked for."""
+    """The command that starts the submission's server, in its folder: `python FILE`, or uvicorn where the
+    file has an `app` and starts nothing itself. Raises CannotGrade, which says what was looked for."""
     for file, module in LOOKED_FOR.items():
         path = root / file
         if path.is_symlink() or not path.is_file():
@@ -324,7 +333,8 @@ class Grading:
             self.leave_out(why)
         if root:
             labs = self.rerun_notebooks(root)
-        self.timings["total"] = time.monotonic() - began
+        # its own time: what it waited for others is none of it
+        self.timings["total"] = time.monotonic() - began - self.timings.get("waited for its turn", 0)
         return record_of(
             self.task,
             why,
@@ -420,13 +430,18 @@ class Grading:
             "RATE_LIMIT": self.options["limit"],
         }
         command = find_server(root)
-        began = time.monotonic()
-        self.tell({"at": f"starts the server with {mode}"})
-        with Sandbox(root, Limits(seconds=self.task["seconds"])) as box:
+        with contextlib.ExitStack() as using:
+            starting = using.enter_context(contextlib.ExitStack())
+            self.tell({"at": "waits for its turn to start"})
+            waited = starting.enter_context(turn())
+            self.tell({"waited": waited})
+            self.timings["waited for its turn"] = self.timings.get("waited for its turn", 0) + waited
+            began = time.monotonic()
+            self.tell({"at": f"starts the server with {mode}"})
+            box = using.enter_context(Sandbox(root, Limits(seconds=self.task["seconds"])))
             running = box.start(command, env)
             try:
-                wait_for(running)
-                self.timings[f"start with {mode}"] = time.monotonic() - began
+                wait_for(running, starting.close)
                 given = grading.given_for(
                     url=URL,
                     key=key,
@@ -435,6 +450,9 @@ class Grading:
                     seed=self.seed,
                     tell=lambda text: self.tell({"at": text}),
                 )
+                warm_up(given["api"])
+                starting.close()
+                self.timings[f"start with {mode}"] = time.monotonic() - began
                 session = grading.session(grading.all_checks(), given, self.seed)
                 session.results |= self.results  # what other checks need, and is known already
                 yield given, session
@@ -479,10 +497,52 @@ class Grading:
         return evidence
 
 
-def wait_for(running) -> None:
-    """Wait until the server listens; nothing is sent, so that no request is counted. Raises CannotGrade."""
-    deadline = time.monotonic() + START_SECONDS
+@contextlib.contextmanager
+def turn():
+    """Wait until few others on this machine are starting a server: that takes a processor for seconds, and a
+    check that waits for an answer should not find it taken. Gives the seconds that were waited.
+
+    The turns are locks on files that are there anyway; they end with the process that holds them.
+    """
+    began = time.monotonic()
+    files = sorted((ROOT / "checks").glob("*.py"))[: max(1, len(os.sched_getaffinity(0)))]
+    with contextlib.ExitStack() as opened:
+        places = [opened.enter_context(file.open("rb")) for file in files]
+        while not any(map(_taken, places)):
+            time.sleep(0.05)
+        yield time.monotonic() - began
+
+
+def _taken(place) -> bool:
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def warm_up(api) -> None:
+    """Ask for a digit, from an address that no check asks from, and wait as long as it takes: a model that is
+    loaded by the first request is slow once, and that is no fault."""
+    try:
+        key, kind = {"X-API-Key": api.key}, {"Content-Type": "application/json"}
+        body = json.dumps({"pixels": [[0] * 28] * 28}).encode()
+        request = urllib.request.Request(f"{api.url}/classify", body, key | kind)
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+            request, timeout=TURN_SECONDS
+        ).close()
+    except (OSError, http.client.HTTPException, ValueError):
+        pass  # the checks will find out
+
+
+def wait_for(running, late) -> None:
+    """Wait until the server listens; nothing is sent, so that no request is counted. late: called after
+    TURN_SECONDS. Raises CannotGrade."""
+    began = time.monotonic()
+    deadline = began + START_SECONDS
     while time.monotonic() < deadline and not running.ended:
+        if time.monotonic() > began + TURN_SECONDS:
+            late()
         with contextlib.suppress(OSError), socket.create_connection((HOST, PORT), 1):
             return
         running.wait(0.1)
@@ -520,8 +580,8 @@ def record_of(
     seconds=None,
     again=False,
 ) -> dict:
-    """The record of a submission: all that its pages are made of. again: it says nothing about the submission,
-    so that the next run grades it again."""
+    """The record of a submission: all that its pages are made of. again: it says nothing about the
+    submission, so that the next run grades it again."""
     times = times or (report.now(),)
     header = {
         "url": URL,
@@ -550,7 +610,7 @@ def record_of(
 
 
 def one() -> int:
-    """The process of one submission: a task on stdin (pickled), what it is at and then the record on stdout."""
+    """The process of one submission: a task on stdin (pickled); progress, then the record on stdout."""
     task = pickle.load(sys.stdin.buffer)
     die_with(task["parent"])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -583,8 +643,8 @@ def die_with(parent: int) -> None:
 def task_for(
     name: str, path: Path, submission: str, old: dict | None, options: dict, grader: dict, seconds: float
 ) -> dict:
-    """What grading one submission takes; all of it values, so that any machine may do it. milestones: those to
-    be graded, none where the old record holds."""
+    """What grading one submission takes; all of it values, so that any machine may do it. milestones: those
+    to be graded, none where the old record holds."""
     milestones = outdated(old, submission, grader, seconds)
     partly = milestones != set(report.TITLES)
     kept = [one for one in old["report"]["results"] if one["milestone"] not in milestones] if partly else []
@@ -621,7 +681,7 @@ def grade(task: dict) -> dict | None:
     try:
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(
-                in_fresh_network([sys.executable, "-m", "checks.grade", "--one"]),
+                in_fresh_network([sys.executable, "-c", CHILD]),
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -631,12 +691,12 @@ def grade(task: dict) -> dict | None:
             try:
                 with contextlib.suppress(BrokenPipeError), process.stdin:
                     process.stdin.write(pickle.dumps(task))
-                record = _listen(process, progress, began + task["seconds"])
+                record, late = _listen(process, progress, began + task["seconds"])
             finally:
                 _end(process)
             if record or STOP.is_set():
                 return record
-            if time.monotonic() > began + task["seconds"]:
+            if late:
                 limit = f"over its time limit of {task['seconds']:g} s"
                 at = f" at: {progress['at']}" if "at" in progress else ""
                 return record_of(
@@ -653,24 +713,26 @@ def grade(task: dict) -> dict | None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _listen(process: subprocess.Popen, progress: dict, deadline: float) -> dict | None:
-    """Follow what the process tells, until it tells the record; None where it ends or is late."""
+def _listen(process: subprocess.Popen, progress: dict, deadline: float) -> tuple[dict | None, bool]:
+    """Follow what the process tells, until it tells the record: (record, False). (None, True): it is late;
+    (None, False): it ended, or was told to."""
     pipe, rest = process.stdout.fileno(), b""
     while time.monotonic() < deadline:
         if STOP.is_set():
-            return None
+            return None, False
         if not select.select([pipe], [], [], 0.3)[0]:
             continue
         data = os.read(pipe, 1 << 20)
         if not data:
-            return None
+            return None, False
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
             told = json.loads(line)
             if "record" in told:
-                return told["record"]
+                return told["record"], False
+            deadline += told.pop("waited", 0)  # that was for others
             progress.update(told)
-    return None
+    return None, True
 
 
 def _end(process: subprocess.Popen) -> None:
@@ -689,7 +751,7 @@ def _end(process: subprocess.Popen) -> None:
 
 
 def default_jobs() -> int:
-    """How many submissions are under way at once: many a core, for nearly all of them wait; as memory allows."""
+    """How many submissions are under way at once: many a core, for most of them wait; as memory allows."""
     try:
         available = int(re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())[1]) * 1024
     except (OSError, TypeError):
@@ -939,7 +1001,7 @@ def command_class(path: Path, asked, options: dict) -> int:
     if STOP.is_set():
         kept = len(grades) - len(count[gradebook.NOT_YET])
         console.print(
-            f"interrupted: {kept} of {len(grades)} are finished and kept; the same line again goes on from there",
+            f"interrupted: {kept} of {len(grades)} are finished and kept; the same line goes on from there",
             markup=False,
             soft_wrap=True,
         )
@@ -970,9 +1032,7 @@ def command_one(path: Path, name: str, asked, options: dict, scratch: Path) -> i
     if STOP.is_set() or record is None:
         console.print("interrupted: nothing is kept; the same line again starts anew", markup=False)
         return 130
-    from checks.core import Result
-
-    for result in map(lambda told: Result(**told), record["report"]["results"]):
+    for result in (core.Result(**told) for told in record["report"]["results"]):
         console.print(report.line(result), soft_wrap=True)
         if result.status != core.PASSED and not record["why"]:
             console.print(report.explanation(result), soft_wrap=True)

@@ -1,11 +1,12 @@
-"""What an instructor reads after the grading of a class: gradebook.csv, a page for the class, a page a student.
+"""What an instructor reads after the grading of a class: gradebook.csv, a class page, a page a student.
 
     python -m checks.gradebook GRADES      # writes all of it again, from the records that are there
 
-GRADES/<student>/ holds record.json (all that was found out, written last, and whole or not at all), grade.json,
-report.html, report.md, report.json, junit.xml, results.json (Gradescope), server.log, and answers.md where
-there were labs. Times, addresses and the exchanges with a server differ from run to run. grade.json and
-gradebook.csv do not: they are the same, byte by byte, whatever the order, the jobs or the machines.
+GRADES/<student>/ holds record.json (all that was found out, written last, and whole or not at all),
+grade.json, report.html, report.md, report.json, junit.xml, results.json (Gradescope), server.log, and
+answers.md where there were labs. Times, addresses and the exchanges with a server differ from run to run.
+grade.json and gradebook.csv do not: they are the same, byte by byte, whatever the order, the jobs or the
+machines.
 """
 
 import base64
@@ -204,7 +205,7 @@ def class_page(grades: list[dict], details: dict[str, str] = {}, changes: dict[s
     earned = [grade["earned"] for grade in graded]
     full = sum(grade["earned"] == grade["points"] for grade in graded)
     facts = {"submissions": len(grades), "graded": len(graded)}
-    facts |= {status: count for status, count in Counter(grade["status"] for grade in others).items()}
+    facts |= dict(Counter(grade["status"] for grade in others))
     if graded:
         facts |= {"median": f"{statistics.median(earned):g}", "mean": f"{statistics.fmean(earned):.1f}"}
         facts |= {"full marks": full}
@@ -282,7 +283,7 @@ def _histogram(graded: list[dict]) -> Markup:
 
 
 def _tally(graded: list[dict]) -> dict[str, dict]:
-    """{check: {"points", "asked", "passed", "failed", "unchecked"}}, the last four being lists of students."""
+    """{check: {"points", "asked", "passed", "failed", "unchecked"}}, the last four of them lists."""
     tally: dict[str, dict] = {}
     for grade in graded:
         for name, check in grade["checks"].items():
