@@ -1,0 +1,159 @@
+"""Submissions that cheat, spy, break out or break down, and what each of them must come to.
+
+`TABLE` has them all: a function that writes the submission, whose docstring says what it tries, and the
+outcome. A submission prints STOLEN when it got what it must not get, and TRIED when it has tried.
+"""
+
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+DEAD = "could not be graded: no points"
+HONEST = "what the honest server gets, check by check"
+LAZY = "what the lazy server gets, check by check"
+NO_MORE = "no check that the honest server does not pass"
+
+SERVER = """
+import os, sys
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE / "lib")]
+%(attack)s
+import service
+service.SCHEMAS = HERE / "schemas"
+
+class Lazy(service.Service):
+    '''Asks for no key, and has no results.'''
+    def authenticate(self, request): pass
+    def results(self, request): raise service.Refusal(404, "later")
+
+class Service(%(base)s):
+    pass
+%(kind)s
+
+class Handler(service.Handler):
+    pass
+%(handler)s
+
+class Server(service.Server):
+    def __init__(self, service):
+        address = os.environ["HOST"], int(os.environ["PORT"])
+        ThreadingHTTPServer.__init__(self, address, Handler)
+        self.service = service
+
+count, _, unit = os.environ["RATE_LIMIT"].partition("/")
+seconds = {"second": 1, "minute": 60, "hour": 3600}.get(unit) or float(unit)
+debug = os.environ["DEBUG"] == "true"
+server = Server(Service(os.environ["SECRET_API_KEY"], (int(count), seconds), debug))
+%(before)s
+server.serve_forever()
+"""
+CLASSIFIER = """
+from pathlib import Path
+import numpy as np
+MEANS = np.load(Path(__file__).parent / "means.npy").reshape(10, 784)
+def classify_batch(pictures):
+    answers = []
+    for picture in pictures.reshape(-1, 784) / 255:
+        scores = np.exp(-np.sqrt(((MEANS - picture) ** 2).sum(1)) * 4)
+        scores /= scores.sum()
+        best = str(scores.argmax())
+        scores = {str(digit): float(score) for digit, score in enumerate(scores)}
+        answers.append({"prediction": best, "confidence": scores[best], "scores": scores})
+    return answers
+"""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What there is to steal or to break: on this machine, outside of the sandbox."""
+
+    secret: str = "the-secret-of-the-neighbour"  # stands in a neighbour's work
+    neighbour: str = "/nowhere"
+    key_file: str = "/nowhere"
+    grades: str = "/nowhere"
+    marker: str = "/nowhere"  # a file that only somebody outside can write
+    port: int = 1  # somebody listens there, on 127.0.0.1
+    abstract: str = "nobody"  # and on this abstract Unix socket
+
+
+@dataclass
+class Place:
+    """Where a submission is written. path: its folder, or what becomes its zip."""
+
+    path: Path
+    targets: Targets = field(default_factory=Targets)
+
+    def write(self, name: str, content: str | bytes = "") -> Path:
+        file = self.path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+        return file
+
+    def server(self, attack="", *, lazy=False, kind="", handler="", before="") -> None:
+        """A server of the contract, with an attack before it starts, in its service, its handler or
+        between listening and serving."""
+        parts = {"attack": attack, "kind": kind, "handler": handler, "before": before}
+        base = "Lazy" if lazy else "service.Service"
+        targets = "".join(f"{name.upper()} = {value!r}\n" for name, value in vars(self.targets).items())
+        self.write("targets.py", targets)
+        self.write("server.py", SERVER % {**parts, "base": base})
+        self.write("lib/service.py", (ROOT / "tests" / "faulty" / "service.py").read_bytes())
+        shutil.copytree(ROOT / "schemas", self.path / "schemas", ignore=lambda *_: ["checks"])
+        self.write("models/classifier.py", CLASSIFIER)
+        with np.load(ROOT / "models" / "samples.npz") as stored:
+            images, labels = (stored[name] for name in stored.files[:2])
+        means = [images[labels.astype(str) == str(digit)].mean(0) / 255 for digit in range(10)]
+        np.save(self.path / "models" / "means.npy", np.array(means))
+
+    def zip(self, *more: tuple[str | zipfile.ZipInfo, str | bytes]) -> Path:
+        """Turn the folder into a zip, with more entries; returns it."""
+        file = self.path.with_name(f"{self.path.name}.zip")
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+            for found in sorted(self.path.rglob("*")) if self.path.exists() else ():
+                packed.write(found, Path("top", found.relative_to(self.path)))
+            for name, content in more:
+                packed.writestr(name, content)
+        shutil.rmtree(self.path, ignore_errors=True)
+        return file
+
+
+@dataclass(frozen=True)
+class Hostile:
+    """make: writes the submission; outcome: DEAD, HONEST, LAZY or NO_MORE; says: what must stand in its
+    record: in the reason, the notes or the log."""
+
+    name: str
+    make: Callable[[Place], None]
+    outcome: str
+    says: str = ""
+
+
+TABLE: dict[str, Hostile] = {}
+
+
+def hostile(outcome: str, says: str = ""):
+    """A decorator: the function's name is the submission's."""
+
+    def entered(make):
+        name = make.__name__.replace("_", " ")
+        TABLE[name] = Hostile(name, make, outcome, says)
+        return make
+
+    return entered
+
+
+def words_of(record: dict) -> str:
+    """All that a record says about its submission, beside the checks."""
+    return json.dumps([record["why"], record["detail"], record["notes"], record["log"]], ensure_ascii=False)
+
+
+from hostile import archives, escapes, forgeries, resources, servers, spies  # noqa: E402, F401

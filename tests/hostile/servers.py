@@ -1,0 +1,148 @@
+"""Servers that cheat, or that are a trial to their clients."""
+
+from hostile import DEAD, LAZY, NO_MORE, hostile
+
+
+@hostile(DEAD, says="exited 0")
+def exits_with_0_at_the_start(place):
+    """ends as if all were well"""
+    place.server("sys.exit(0)")
+
+
+@hostile(NO_MORE)
+def exits_with_0_in_the_middle(place):
+    """ends as if all were well after a few requests"""
+    place.server(
+        kind="    def health(self, request):\n        if self.requests > 5: os._exit(0)\n        return super().health(request)"
+    )
+
+
+@hostile(NO_MORE)
+def os_exit_in_a_request(place):
+    """ends at the first request that it does not like"""
+    place.server(kind="    def wrong_verb(self, verbs): os._exit(0)")
+
+
+@hostile(LAZY)
+def knows_the_grader_by_its_requests(place):
+    """is strict only to the first hundred requests, to clients with curl's name, and to strange addresses"""
+    place.server(
+        kind="""
+    def dispatch(self, request):
+        known = request.headers.get("user-agent") == "PixelWise-checks" or request.client == "192.0.2.7"
+        if known: return service.Service.dispatch(service.Service(self.key, self.limit, self.debug), request)
+        return super().dispatch(request)""",
+        lazy=True,
+    )
+
+
+@hostile(LAZY)
+def knows_the_sample_digits(place):
+    """answers the pictures that ship with the course as known by heart, and guesses all others"""
+    place.server(
+        kind="""
+    def predict(self, rows):
+        import hashlib
+        known = {}
+        answered = super().predict(rows)
+        return known.get(hashlib.sha256(repr(rows).encode()).hexdigest(), answered)""",
+        lazy=True,
+    )
+
+
+@hostile(NO_MORE)
+def terminal_escapes_and_html_everywhere(place):
+    """puts terminal escapes and HTML into its log, headers, bodies and file names"""
+    evil = "\\x1b]0;owned\\x07\\x1b[2J\\u202e<script>alert(1)</script><img src=x onerror=alert(1)>"
+    place.write("a\x1b[31m<b>.txt", "x")
+    place.write("<script>alert(1)<script>/new\nline.py", "x")
+    place.server(
+        f"EVIL = '{evil}'\nprint(EVIL)",
+        kind="""
+    def error(self, status, detail, headers):
+        return super().error(status, EVIL, headers | {"X-Evil": EVIL, EVIL: "x"})
+    def health(self, request):
+        return service.Response(200, {"status": EVIL, "model_version": EVIL, EVIL: EVIL})""",
+    )
+
+
+@hostile(NO_MORE)
+def drips_for_ever(place):
+    """accepts, and then sends a byte now and then"""
+    place.server(
+        handler="""
+    def handle(self):
+        import time
+        try:
+            self.wfile.write(b"HTTP/1.1 200 OK\\r\\nX: ")
+            while True: self.wfile.write(b"x"); time.sleep(0.3)
+        except OSError: pass"""
+    )
+
+
+@hostile(NO_MORE)
+def never_answers(place):
+    """listens, and accepts nobody"""
+    place.server(before="import time\ntime.sleep(10000)")
+
+
+@hostile(DEAD)
+def serves_another_port(place):
+    """listens for a moment, and then serves somewhere else"""
+    place.server("""
+import socket
+one = socket.create_server((os.environ["HOST"], int(os.environ["PORT"])))
+one.close()
+os.environ["PORT"] = "8081"
+""")
+
+
+@hostile(NO_MORE)
+def huge_headers(place):
+    """answers with a megabyte of headers"""
+    place.server(
+        handler="""
+    def handle(self):
+        try:
+            self.connection.recv(1000)
+            self.wfile.write(b"HTTP/1.1 200 OK\\r\\n" + b"X-Huge: " + b"x" * (1 << 20) + b"\\r\\n")
+            for n in range(100000): self.wfile.write(b"X-%d: x\\r\\n" % n)
+        except OSError: pass"""
+    )
+
+
+@hostile(NO_MORE)
+def endless_body(place):
+    """answers with a body that does not end"""
+    place.server(
+        handler="""
+    def handle(self):
+        try:
+            self.connection.recv(1000)
+            self.wfile.write(b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nConnection: close\\r\\n\\r\\n[")
+            while True: self.wfile.write(b"[" * 65536)
+        except OSError: pass"""
+    )
+
+
+@hostile(NO_MORE)
+def redirects_elsewhere(place):
+    """sends every client to a server of this machine, outside"""
+    place.server(
+        handler=f"""
+    def handle(self):
+        self.connection.recv(1000)
+        self.wfile.write(b"HTTP/1.1 307 x\\r\\nLocation: http://127.0.0.1:{place.targets.port}/\\r\\nContent-Length: 0\\r\\n\\r\\n")
+"""
+    )
+
+
+@hostile(NO_MORE)
+def speaks_no_http(place):
+    """answers bytes of all kinds"""
+    place.server(
+        handler="""
+    def handle(self):
+        self.connection.recv(1000)
+        self.wfile.write(os.urandom(5000))"""
+    )
