@@ -50,6 +50,7 @@ HOST, PORT = "127.0.0.1", 8000
 URL = f"http://{HOST}:{PORT}"
 TURN_SECONDS = 20  # for which a server that starts may keep others from starting
 START_SECONDS = 60  # for a server to listen, on a machine that starts many
+ELSEWHERE_SECONDS = 5  # for which a server that listens on another port is waited for
 LOG = 64 * 1024  # characters of the server's output that are kept
 LARGEST_FILE = 2 << 20  # bytes of a file of a lab's evidence
 HASHED_WHOLE = 64 * 1024 * 1024  # bytes of a file; of a larger one, its size and time of change count
@@ -545,6 +546,8 @@ def wait_for(running, late) -> None:
             late()
         with contextlib.suppress(OSError), socket.create_connection((HOST, PORT), 1):
             return
+        if listening():
+            deadline = min(deadline, time.monotonic() + ELSEWHERE_SECONDS)
         running.wait(0.1)
     words = running.output.strip().splitlines() or ["it printed nothing"]
     if running.ended:

@@ -31,6 +31,7 @@ VERSION = 1
 GRADED, NOT_GRADED, NOT_YET = "graded", "could not be graded", "not graded yet"
 TAKEN = {"gradebook.csv", "index.html", "changes.csv"}  # what stands beside the students' folders
 BINS = 10  # of the histogram
+SHOWN = 15  # checks that lost points, before the reader has to ask for more
 WRONG = (FAILED, UNSTABLE)
 PAGE = (Path(__file__).parent / "class.html").read_text(encoding="utf-8").split("<!-- piece: ")[1:]
 PIECES = {name: Template(text) for name, text in (piece.split(" -->\n", 1) for piece in PAGE)}
@@ -188,8 +189,10 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def fill(piece: str, **values) -> Markup:
-    escaped = {name: text if isinstance(text, Markup) else escape(str(text)) for name, text in values.items()}
-    return Markup(PIECES[piece].substitute(escaped))
+    told = {
+        name: text if isinstance(text, Markup) else escape(clean(str(text))) for name, text in values.items()
+    }
+    return Markup(PIECES[piece].substitute(told))
 
 
 def join(pieces: Iterable[str]) -> Markup:
@@ -224,7 +227,8 @@ def class_page(grades: list[dict], details: dict[str, str] = {}, changes: dict[s
 
 
 def link(name: str) -> Markup:
-    return fill("link", href=quote(f"{name}/report.html", errors="surrogateescape"), name=clean(name))
+    address = quote(f"{name}/report.html", errors="surrogateescape")
+    return Markup(fill("link", href=address, name=name).strip())
 
 
 def links(names: Iterable[str]) -> Markup:
@@ -240,7 +244,7 @@ def _problems(grades: list[dict], details: dict[str, str]) -> Markup:
     items = [
         fill(
             "problem",
-            student=link(grade["name"]) if grade["status"] != NOT_YET else clean(grade["name"]),
+            student=link(grade["name"]) if grade["status"] != NOT_YET else grade["name"],
             why=grade["why"] or grade["status"],
             detail=join([fill("detail", text=text)] if (text := details.get(grade["name"])) else []),
         )
@@ -263,7 +267,7 @@ def _histogram(graded: list[dict]) -> Markup:
     if not graded:
         return Markup("")
     counts = Counter(map(_bin, graded))
-    top, width, height = max(counts.values()), 640, 180
+    top, width, height = max(counts.values()), 640, 130
     step = width / BINS
     bars, labels = [], []
     for number in range(BINS):
@@ -329,7 +333,8 @@ def _lost(graded: list[dict]) -> Markup:
         items.append(
             fill("loss", **_told(name), **bars, lost=f"{failed:g}", more=f"{unchecked:g}", who=join(who))
         )
-    return _section("lost", items)
+    rest = fill("rest", items=join(items[SHOWN:]), count=len(items) - SHOWN) if items[SHOWN:] else Markup("")
+    return _section("lost", items[:SHOWN], rest=rest)
 
 
 def clusters(graded: list[dict]) -> list[tuple[tuple[str, ...], list[str]]]:
@@ -403,7 +408,7 @@ def _students(grades: list[dict]) -> Markup:
             fill(
                 "student",
                 anchor=Markup(f' id="{anchor}"') if anchor else Markup(""),
-                student=link(grade["name"]) if grade["status"] != NOT_YET else clean(grade["name"]),
+                student=link(grade["name"]) if grade["status"] != NOT_YET else grade["name"],
                 status=grade["status"],
                 css=PASSED if graded else "could",
                 points=f"{grade['earned']:g} of {grade['points']:g}" if graded else "",
