@@ -29,10 +29,12 @@ LABS = (
     {
         "file": "00_catch_up.ipynb",
         "title": "Catch up",
-        "minutes": 20,
+        "minutes": 40,
         "goals": [
-            "name the three layers of a release: code, artefact, settings",
-            "restore each of them on dev",
+            "name the three layers of a working machine: code, settings, artefact",
+            "tell from a message which of them is missing",
+            "restore each, and prove that it works",
+            "say what git reset --hard destroys, and how to keep it",
         ],
         "needs": "block 4, or a fresh clone",
     },

@@ -195,12 +195,19 @@ def test_the_lab_of_the_production_machine_passes_within_five_minutes(name):
 
 # ---- That they notice -----------------------------------------------------------------------------------
 
+CATCH_UP = "00_catch_up.ipynb"
 HTTP = "01_http_rest_and_curl.ipynb"
 CONTRACT = "02_the_contract_and_the_server.ipynb"
 KEYS = "03_keys_and_limits.ipynb"
 REFLECT = "05_reflect_and_extend.ipynb"
 REQUEST = "schemas/classify.request.json"
 CLAIMS = [  # lab, file, what stands there, what makes a claim of the lab false, the first cell that notices
+    (CATCH_UP, ".gitignore", ".env\n", "", "ignored"),
+    (CATCH_UP, "models/classifier.py", "cannot read the artefact", "there is no artefact", "proof-code"),
+    (CATCH_UP, ".env.example", "RATE_LIMIT=30/minute", "", "settings-new"),
+    (CATCH_UP, "server.py", "== EXAMPLE_KEY and not settings.debug", "is None", "settings-copy"),
+    (CATCH_UP, "setup-server.sh", 'step "Model release"', 'step "Model"', "artefact-steps"),
+    (CATCH_UP, "models/classifier.py", "if digest != sha256.lower():", "if False:", "incident-artefact"),
     (HTTP, "labs/labkit.py", '"Serving on"', '"Hidden at"', "start"),
     (HTTP, "server.py", "raise HTTPError(401, ", "raise HTTPError(403, ", "pick-verb-try"),
     (HTTP, "server.py", '"/results", ["GET", "HEAD"]', '"/results", ["GET", "HEAD", "DELETE"]', "wrong-verb"),
