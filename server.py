@@ -559,7 +559,7 @@ def with_request_log(app: Bottle, settings: Settings, limiter: RateLimiter | Non
             nonlocal status
             status = line[:3]
             if limiter and environ["PATH_INFO"] == "/classify" and "pixelwise.headers" not in environ:
-                with suppress(Exception):  # a limiter that is still to be written: the answer goes out without
+                with suppress(Exception):  # a limiter that is still to be written: without, then
                     environ["pixelwise.headers"] = limiter.headers(*limiter.hit(client, cost=0)[1:])
             headers += [("X-Request-ID", request_id), ("X-Content-Type-Options", "nosniff")]
             return start_response(line, headers + environ.get("pixelwise.headers", []), exc_info)

@@ -21,6 +21,7 @@ PYTHON=$VENV/bin/python
 ENV_FILE=$ROOT/.env
 TEMPORARY=
 TRIAL= # the process of a trial run, while there is one
+TRIAL_URL= # and where it listens
 STEP=0
 OLD_RUNS= # on prod, what a message of failure adds: that the old service keeps running
 
@@ -75,7 +76,9 @@ missing_packages() {
     fi
   fi
   local wanted=(git:git curl:curl)
-  if [ "$1" = test ]; then
+  if [ "$1" = test ] && [ ! -d "$ROOT/tests" ]; then
+    wanted+=(systemd-analyze:systemd) # for the check of the unit file
+  elif [ "$1" = test ]; then
     wanted+=(chromium:chromium chromedriver:chromium-driver shellcheck:shellcheck wrk:wrk)
     wanted+=(systemd-analyze:systemd ssh:openssh-client)
     wanted+=(systemd-nspawn:systemd-container debootstrap:debootstrap ip:iproute2) # deploy/box
@@ -253,29 +256,47 @@ as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo -n "$@"; fi; }
 # a machine with produser that systemd runs; elsewhere there is no service to install
 runs_service() { is_prod && [ -d /run/systemd/system ]; }
 
-# start what is here now beside the running service, on a port of its own, and ask it
-try_service() {
-  step "Trial run beside the service"
-  local log url='' tries
+# start what is here now on a port of its own, and leave it running: TRIAL is its process, TRIAL_URL where it listens
+start_trial() {
+  local log tries
+  TRIAL_URL=
   TEMPORARY=$(mktemp -d "$ROOT/.setup.XXXXXX")
   log=$TEMPORARY/log
   : >"$log"
   (cd "$ROOT" && HOST=127.0.0.1 PORT=0 exec "$PYTHON" server.py >"$log" 2>&1 </dev/null) &
   TRIAL=$!
   for ((tries = 0; tries < 100; tries++)); do
-    url=$(sed -n 's/.*listening on \(http:[^ ]*\).*/\1/p' "$log")
-    if [ -n "$url" ] || ! kill -0 "$TRIAL" 2>/dev/null; then break; fi
+    TRIAL_URL=$(sed -n 's/.*listening on \(http:[^ ]*\).*/\1/p' "$log")
+    if [ -n "$TRIAL_URL" ] || ! kill -0 "$TRIAL" 2>/dev/null; then break; fi
     sleep 0.2
   done
-  if [ -z "$url" ] || ! curl -fsS --noproxy '*' --max-time 10 -o /dev/null "$url/health"; then
-    sed 's/^/      /' "$log" >&2
-    die "the server of this folder does not work; read the lines above"
-  fi
+  [ -n "$TRIAL_URL" ] || trial_failed
+}
+
+trial_failed() {
+  sed 's/^/      /' "$TEMPORARY/log" >&2
+  die "the server of this folder does not work; read the lines above"
+}
+
+# ask what is here now, beside the running service
+try_service() {
+  step "Trial run beside the service"
+  start_trial
+  curl -fsS --noproxy '*' --max-time 10 -o /dev/null "$TRIAL_URL/health" || trial_failed
   kill "$TRIAL"
   wait "$TRIAL" || die "the server of this folder does not stop cleanly"
   TRIAL=
   clean_up
   say "it answers and stops as it should"
+}
+
+# grade what is here now with checks/, in the student edition: there are no tests of the kit itself
+grade_own() {
+  step "Your server, graded"
+  start_trial
+  SECRET_API_KEY=$(setting SECRET_API_KEY) "$PYTHON" -m pytest "$ROOT/checks" --url "$TRIAL_URL" \
+    --limit "$(limit=$(setting RATE_LIMIT); printf '%s' "${limit:-30/minute}")" \
+    --unit "$ROOT/deploy/pixelwise.service" "$@"
 }
 
 # install_unit FILE: copy it to systemd's folder if it changed; true when it did
@@ -371,6 +392,7 @@ main() {
   esac
   trap clean_up EXIT
   STEPS=5
+  if [ "$mode" = test ] && [ ! -d "$ROOT/tests" ]; then STEPS=6; fi
   if [ "$mode" = provision ] && runs_service; then
     STEPS=7
     if systemctl --quiet is-active pixelwise; then OLD_RUNS="; the old service keeps running"; fi
@@ -406,7 +428,9 @@ main() {
       exec "$VENV/bin/jupyter" lab "${root[@]}" labs
       ;;
     test)
-      if [ $# -gt 1 ]; then
+      if [ ! -d "$ROOT/tests" ]; then
+        grade_own "${@:2}"
+      elif [ $# -gt 1 ]; then
         "$PYTHON" -m pytest "${@:2}"
       else
         say "running them all, on $(nproc) cores (a quarter of an hour on two)"
