@@ -326,7 +326,7 @@ def drill(lines: str, within: tuple[float, float] = (0, 0), seconds: float = 20)
     watcher = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     threading.Thread(target=lambda: seen.extend(map(json.loads, watcher.stdout)), daemon=True).start()
     try:
-        wait_until(lambda: seen and seen[-1][1] == "up", 5)
+        wait_until(lambda: (seen and seen[-1][1] == "up") or watcher.poll() is not None, 5)
         if not seen or seen[-1][1] != "up":
             return Outage([], 0, within)
         time.sleep(0.4)  # so that the picture begins with what was before

@@ -10,6 +10,7 @@ and tags may follow. The cells `title` and `footer` are made from the table LABS
 """
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -186,6 +187,8 @@ def stored(notebook, number: int):
         for output in cell.outputs:
             if "execution_count" in output:
                 output.execution_count = count
+            if "text/html" in output.get("data", {}):  # Jupyter shows no picture of a notebook not yet run
+                output.data["text/html"] = re.sub("<svg.*?</svg>", "<svg></svg>", output.data["text/html"])
     for cell in notebook.cells:
         tags = cell.metadata.get("tags")
         cell.metadata = {"tags": tags} if tags else {}

@@ -1,0 +1,164 @@
+"""Lab 04 on a box: it passes on a fresh one and again, from outside and inside the dev side; it leaves prod
+as it found it; it notices a false claim; and its student edition runs without a crash.
+
+That needs root, or a sudo without a password, and the packages that `box` names; without them these tests
+fail, and say which.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from test_labs import OWN_SETTINGS, ROOT, copy_of_the_kit, failing_cells, output_text, tags
+
+NAME = "04_from_dev_to_production.ipynb"
+LAB = ROOT / "labs" / NAME
+BOX = ROOT / "deploy" / "box" / "box"
+COURSE = "produser@192.168.56.11"
+FALSE = [  # file, what stands there, what makes a claim of the lab false, the first cell that notices
+    ("setup-server.sh", "as_root systemctl --quiet enable pixelwise\n", "true\n", "status"),  # on a fresh box
+    ("deploy/pixelwise.service", "NoNewPrivileges=yes\n", "", "exposed"),
+    ("server.py", '"ok" if ok else', '"fine" if ok else', "first-loop"),
+    ("deploy/pixelwise.service", "Restart=always", "Restart=no", "kill"),
+]
+# what a lab could leave behind on prod: units, changes of them, the settings, who holds the port
+STATE = """
+cd /opt/pixelwise; systemctl is-active pixelwise; systemctl is-enabled pixelwise; sha256sum .env; ls -A
+ls -d /etc/systemd/system/pixelwise* /etc/systemd/system/*/pixelwise* /run/systemd/system/pixelwise*
+ss -Hltn 'sport = :8000' | wc -l
+"""
+
+
+class Machine:
+    """A box, and the lab run against it."""
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def box(self, *words: str, status=(0,)) -> str:
+        command = [BOX, "--name", self.name, *words]
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900, check=False
+        )
+        assert done.returncode in status, f"box {' '.join(words)[:60]}: {(done.stderr + done.stdout)[-1500:]}"
+        return done.stdout
+
+    def state(self) -> str:
+        return self.box("ssh", "--", STATE)
+
+    def environment(self, **more: str) -> dict:
+        kept = {name: value for name, value in os.environ.items() if name not in OWN_SETTINGS}
+        return kept | {"PROD_HOST": f"box:{self.name}"} | more
+
+    def nbval(self, root: Path = ROOT, way=(), options=(), **environ: str) -> tuple[int, list[str], str]:
+        """Run the lab of the kit in `root`: the exit status, the cells that failed, and what was printed."""
+        command = [*way, sys.executable, "-m", "pytest", "-q", "-rf", "-p", "nbval.plugin", "--nbval"]
+        command += [f"labs/{NAME}", "--nbval-sanitize-with", "labs/sanitize.cfg", "-p", "no:cacheprovider"]
+        command += ["--nbval-cell-timeout", "300", *options]
+        environ = self.environment(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", **environ)
+        done = subprocess.run(command, cwd=root, env=environ, capture_output=True, text=True, timeout=600)
+        return done.returncode, failing_cells(done.stdout, root / "labs"), done.stdout + done.stderr
+
+
+def passes_twice(machine: Machine) -> dict:
+    """What came of two runs: from outside, as in JupyterLab; then on the dev side, where ssh is enough."""
+    began = time.monotonic()
+    runs = [machine.nbval()]
+    before = machine.state()
+    inside = [str(BOX), "--name", machine.name, "shell", "--", "env", f"PROD_HOST={COURSE}"]
+    runs.append(machine.nbval(way=inside))
+    return {
+        "runs": runs,
+        "before": before,
+        "after": machine.state(),
+        "seconds": time.monotonic() - began,
+    }
+
+
+def notices(machine: Machine, folder: Path, change: tuple) -> tuple[list[str], str]:
+    file, old, new, _ = change
+    root = copy_of_the_kit(folder / "kit")
+    text = (root / file).read_text(encoding="utf-8")
+    assert old in text, f"{file} no longer has {old!r}"
+    (root / file).write_text(text.replace(old, new), encoding="utf-8")
+    return machine.nbval(root, options=["-x"])[1:]
+
+
+def student_edition(machine: Machine) -> tuple[list, str, str]:
+    """The cells after a run without the solutions, and prod before and after."""
+    before = machine.state()
+    notebook = nbformat.read(LAB, as_version=4)
+    notebook.cells = [cell for cell in notebook.cells if "solution" not in tags(cell)]
+    client = NotebookClient(notebook, timeout=300, kernel_name="python3")
+    client.execute(cwd=str(LAB.parent), env=machine.environment())
+    return notebook.cells, before, machine.state()
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory):
+    """What everything came to, as futures: one box passes the lab twice, the other one does the rest."""
+    machines = [Machine(f"lab04-{os.getpid()}-{side}") for side in "ab"]
+    folders = [tmp_path_factory.mktemp("claim") for _ in FALSE]
+
+    def start(machine):
+        return machine.box("up")
+
+    try:
+        with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+            one.submit(start, machines[0]).result()
+            twice = one.submit(passes_twice, machines[0])
+            other.submit(start, machines[1])
+            noticed = [
+                other.submit(notices, machines[1], folder, change) for folder, change in zip(folders, FALSE)
+            ]
+            edition = other.submit(student_edition, machines[1])
+            yield {"twice": twice, "noticed": noticed, "edition": edition}
+    finally:
+        for machine in machines:
+            machine.box("destroy")
+
+
+def test_the_lab_passes_on_a_fresh_machine_and_again_within_five_minutes(outcome):
+    told = outcome["twice"].result()
+    for status, cells, output in told["runs"]:
+        assert status == 0, (cells, output[-6000:])
+    assert told["seconds"] < 300
+
+
+def test_the_lab_leaves_prod_as_it_found_it(outcome):
+    told = outcome["twice"].result()
+    assert told["before"] == told["after"]
+    assert told["after"].startswith("active\nenabled\n") and told["after"].endswith("\n1\n")
+    assert "socket" not in told["after"] and "service.d" not in told["after"]
+
+
+@pytest.mark.parametrize("number", range(len(FALSE)), ids=[change[-1] for change in FALSE])
+def test_the_lab_fails_at_a_claim_that_is_made_false(outcome, number):
+    cells, output = outcome["noticed"][number].result()
+    assert cells == [FALSE[number][-1]], output[-3000:]
+
+
+def test_an_untouched_student_edition_runs_without_a_crash_and_earns_nothing(outcome):
+    cells, before, after = outcome["edition"].result()
+    exercises = {cell.id for cell in cells if "exercise" in tags(cell)}
+    earned = {cell.id for cell in cells if cell.cell_type == "code" and "✓" in output_text(cell)}
+    assert exercises and not earned & {f"{exercise}-check" for exercise in exercises}
+    assert before.splitlines()[1:3] == after.splitlines()[1:3], "it is enabled, and has the same .env"
+    assert after.startswith("active\n")
+
+
+def test_with_prod_out_of_reach_every_cell_says_so_and_none_crashes():
+    notebook = nbformat.read(LAB, as_version=4)
+    client = NotebookClient(notebook, timeout=60, kernel_name="python3")
+    client.execute(cwd=str(LAB.parent), env=Machine("no-such-box").environment())
+    shown = {cell.id: output_text(cell) for cell in notebook.cells if cell.cell_type == "code"}
+    for cell in ("prod", "prod-who", "setup", "status", "stop"):
+        assert "✗ prod is out of reach" in shown[cell] and "deploy/box/box" in shown[cell], shown[cell]
+    for cell in ("kill", "reboot", "deployed-check"):
+        assert shown[cell].startswith(("✗", "?")), shown[cell]
