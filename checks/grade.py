@@ -48,7 +48,7 @@ from checks import core, gradebook, grading, report
 ROOT = Path(__file__).resolve().parent.parent
 HOST, PORT = "127.0.0.1", 8000
 URL = f"http://{HOST}:{PORT}"
-TURN_SECONDS = 20  # for which a server that starts may keep others from starting
+TURN_SECONDS = 10  # for which a server that starts may keep others from starting
 START_SECONDS = 60  # for a server to listen, on a machine that starts many
 ELSEWHERE_SECONDS = 5  # for which a server that listens on another port is waited for
 LOG = 64 * 1024  # characters of the server's output that are kept

@@ -1,0 +1,419 @@
+"""A class is graded exactly right, side by side, and nothing that was finished is lost or done again."""
+
+import contextlib
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from bench import grading as bench
+from checks import grade, gradebook, grading
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMIT = ["--limit", "12/5"]  # a short window
+QUICK = [*LIMIT, "--milestone", "m1"]  # no windows at all: two seconds a submission
+FAULTS = [
+    bench.CORRECT,
+    *("404 for 405", "scores miss a class", "an extra field leaks", "docs is JSON"),
+    *("openapi forgets a route", "403 for 401", "health is 500"),
+]
+REMEDIES = {  # what was handed in, and how it is explained
+    "no server": "no server was found (looked for server.py, app/main.py, main.py, app.py)",
+    "does not start": "the server does not start: exited 3 before it listened on 127.0.0.1:8000",
+    "another port": "nothing listens on 127.0.0.1:8000, but on port 5000: let it read HOST and PORT",
+    "silent": "the server does not answer: ",
+    "broken zip": "zip",
+}
+SOCKET = (
+    "import socket, time\nheld = socket.create_server(('127.0.0.1', {}))\nprint('ready')\ntime.sleep(99)\n"
+)
+
+
+def hand_in(folder: Path, name: str, server: str | None = None, file: str = "server.py") -> Path:
+    """A submission that is this file alone."""
+    (folder / name).mkdir(parents=True)
+    (folder / name / (file if server is not None else "README.md")).write_text(server or "hello")
+    return folder / name
+
+
+def rows(out: Path) -> dict[str, dict]:
+    with (out / "gradebook.csv").open(newline="") as file:
+        return {row["name"]: row for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="module")
+def a_class(tmp_path_factory):
+    """A class with known grades and known troubles, graded: folder, grades, {student: fault}, status."""
+    folder = tmp_path_factory.mktemp("class")
+    handed_in, out = folder / "submissions", folder / "grades"
+    students = bench.make_class(handed_in, FAULTS)
+    zipped = next(student for student, fault in students.items() if fault == "404 for 405")
+    shutil.make_archive(str(handed_in / zipped), "zip", handed_in / zipped)
+    shutil.rmtree(handed_in / zipped)
+    hand_in(handed_in, "no server")
+    hand_in(handed_in, "does not start", "import sys\nprint('\\x1b[31mno model')\nsys.exit(3)\n")
+    hand_in(handed_in, "another port", SOCKET.format(5000))
+    hand_in(handed_in, "silent", SOCKET.format(8000), "app.py")
+    (handed_in / "broken zip.zip").write_bytes(b"PK\3\4 and then nothing")
+    (handed_in / "notes.txt").write_text("not a submission")
+    status = grade.main([str(handed_in), "--out", str(out), *LIMIT])
+    return handed_in, out, students, status
+
+
+def test_every_grade_is_the_one_that_is_known_beforehand(a_class):
+    _, out, students, _ = a_class
+    assert bench.wrong_grades(out, students) == []
+
+
+@pytest.mark.parametrize("name", REMEDIES)
+def test_who_cannot_be_graded_gets_a_sentence_and_no_zero(a_class, name):
+    row = rows(a_class[1])[name]
+    assert (row["status"], row["points"]) == ("could not be graded", "")
+    assert REMEDIES[name] in row["why"]
+
+
+def test_some_that_could_not_be_graded_show_in_the_exit_status(a_class):
+    assert a_class[3] == 1
+
+
+def test_everybody_is_in_the_gradebook_once(a_class):
+    assert sorted(rows(a_class[1])) == sorted([*a_class[2], *REMEDIES])
+
+
+def test_the_last_words_of_a_server_are_shown_and_steer_no_terminal(a_class):
+    folder = a_class[1] / "does not start"
+    assert "\\x1b[31mno model" in (folder / "server.log").read_text()
+    assert "\\x1b[31mno model" in (folder / "report.html").read_text()
+    assert "\x1b" not in "".join(path.read_text() for path in folder.iterdir())
+
+
+def test_the_log_has_both_starts_and_never_the_key(tmp_path):
+    """The server prints all that it was given."""
+    folder = bench.make_submission(tmp_path / "ada", bench.CORRECT)
+    text = (folder / "server.py").read_text()
+    (folder / "server.py").write_text(text.replace("import os\n", "import os\nprint(dict(os.environ))\n", 1))
+    assert grade.main([str(folder), "--out", str(tmp_path / "grade"), *LIMIT, "--milestone", "m2"]) == 0
+    log = (tmp_path / "grade" / "server.log").read_text()
+    assert log.count("'SECRET_API_KEY': '$SECRET_API_KEY'") == 2
+    assert "with DEBUG=false" in log and "with DEBUG=true" in log
+
+
+def test_nothing_is_graded_again_when_nothing_changed(a_class, capsys):
+    handed_in, out, _, status = a_class
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*/record.json")}
+    assert grade.main([str(handed_in), "--out", str(out), *LIMIT]) == status
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*/record.json")} == before
+    assert "are graded already" in capsys.readouterr().out
+
+
+# ---- Again, and only what changed -----------------------------------------------------------------------
+
+
+SMALL = [bench.CORRECT, "404 for 405", "no HEAD", "health is 500"]
+
+
+@pytest.fixture
+def small_class(tmp_path):
+    """Four submissions: (their folder, {student: fault})."""
+    return tmp_path / "submissions", bench.make_class(tmp_path / "submissions", SMALL)
+
+
+@pytest.fixture(scope="module")
+def small_grades(tmp_path_factory):
+    """The grades of the small class, graded side by side and without an interruption."""
+    folder = tmp_path_factory.mktemp("small")
+    bench.make_class(folder / "submissions", SMALL)
+    assert grade.main([str(folder / "submissions"), "--out", str(folder / "grades"), *QUICK]) == 0
+    return folder / "grades"
+
+
+def graded_lines(text: str) -> list[str]:
+    return re.findall(r"^\[\d+/\d+\] (.*?):", text, re.MULTILINE)
+
+
+def test_a_changed_submission_alone_is_graded_again_and_the_difference_is_shown(
+    small_class, tmp_path, capsys
+):
+    handed_in, students = small_class
+    line = [str(handed_in), "--out", str(tmp_path / "grades"), *QUICK]
+    assert grade.main(line) == 0
+    mended = next(student for student, fault in students.items() if fault == "404 for 405")
+    shutil.rmtree(handed_in / mended)
+    bench.make_submission(handed_in / mended, bench.CORRECT)
+    capsys.readouterr()
+    assert grade.main(line) == 0
+    out = capsys.readouterr().out
+    assert graded_lines(out) == [mended]
+    assert "0 of 1, failed" in out and "1 of 1, passed" in out
+    assert (tmp_path / "grades" / "changes.csv").read_text().count(f"{mended},m1.a wrong verb gets 405") == 1
+
+
+def test_a_changed_check_grades_again_what_it_affects(tmp_path, monkeypatch):
+    old = {"submission": "s", "status": gradebook.GRADED, "again": False, "limit": 600}
+    names = ("all", "m1", "m2", "m3", "m4", "m5")
+    old["grader"] = dict.fromkeys(names, "old")
+
+    def again(*changed, **more):
+        return grade.outdated(old | more, "s", old["grader"] | dict.fromkeys(changed, "new"), 600)
+
+    assert again() == set()
+    assert again("m4") == {"m4"}
+    assert again("m3") == {"m3"}
+    assert again("m1") >= {"m1", "m2", "m3"} and "m4" not in again("m1")
+    assert again("all") == set(names[1:])
+    assert again(submission="t") == again(again=True) == set(names[1:])
+    assert again("m4", status=gradebook.NOT_GRADED) == set(names[1:])
+    assert grade.outdated(old | {"status": gradebook.NOT_GRADED}, "s", old["grader"], 900) == set(names[1:])
+    assert grade.outdated(None, "s", old["grader"], 600) == set(names[1:])
+
+
+def test_a_changed_unit_check_starts_no_server_and_keeps_the_rest(a_class, tmp_path):
+    handed_in, out, students, _ = a_class
+    student = next(iter(students))
+    folder = shutil.copytree(out / student, tmp_path / "grade")
+    record = json.loads((folder / "record.json").read_text())
+    record["grader"]["m4"] = "of other checks"
+    (folder / "record.json").write_text(json.dumps(record))
+    assert grade.main([str(handed_in / student), "--out", str(folder), *LIMIT]) == 0
+    again = json.loads((folder / "record.json").read_text())
+    assert not [name for name in again["seconds"] if "DEBUG" in name]
+    assert again["report"]["results"][:40] == record["report"]["results"][:40]
+    assert (again["report"]["earned"], again["report"]["points"]) == (94, 94)
+
+
+def test_every_part_of_a_submission_counts(tmp_path):
+    folder = hand_in(tmp_path, "ada", "x")
+    seen = {grade.digest_of(folder)}
+    (folder / "server.py").write_text("y")
+    seen.add(grade.digest_of(folder))
+    (folder / "server.py").rename(folder / "main.py")
+    seen.add(grade.digest_of(folder))
+    (folder / "link").symlink_to("/etc/passwd")
+    seen.add(grade.digest_of(folder))
+    (folder / "main.py").chmod(0o700)
+    seen.add(grade.digest_of(folder))
+    os.mkfifo(folder / "pipe")
+    seen.add(grade.digest_of(folder))
+    assert len(seen) == 6
+    assert grade.digest_of(folder) in seen
+
+
+def test_the_limit_and_the_seed_count_and_the_jobs_do_not():
+    one = grade.grader_digests({"limit": "30/minute", "milestone": "", "seed": 0})
+    assert one != grade.grader_digests({"limit": "20/minute", "milestone": "", "seed": 0})
+    assert one != grade.grader_digests({"limit": "30/minute", "milestone": "", "seed": 1})
+
+
+# ---- Interrupted ----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def running(*line):
+    """The grader of a class as a process, in whose environment, and its children's, stands a mark."""
+    mark = f"PIXELWISE_TEST={uuid.uuid4().hex}"
+    name, value = mark.split("=")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "checks.grade", *map(str, line)],
+        cwd=ROOT,
+        env=os.environ | {name: value, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process, mark
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def networks_of(mark: str) -> dict[str, list[int]]:
+    """{network namespace: processes} of the processes with this mark, and of all others in their networks."""
+    networks, marked = {}, set()
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if folder.name.isdigit():
+                network = str((folder / "ns" / "net").readlink())
+                networks.setdefault(network, []).append(int(folder.name))
+                if mark.encode() in (folder / "environ").read_bytes():
+                    marked.add(network)
+    own = str(Path("/proc/self/ns/net").readlink())
+    return {network: networks[network] for network in marked - {own}}
+
+
+def all_gone(networks, seconds: float = 15) -> bool:
+    """Whether no process is left in these networks, soon."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = set()
+        for folder in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                if (
+                    folder.name.isdigit()
+                    and (folder / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+                ):
+                    found.add(str((folder / "ns" / "net").readlink()))
+        if not found & set(networks):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def until_finished(process, count: int) -> list[str]:
+    """Read what the grader says until so many are finished; returns their names."""
+    names = []
+    while len(names) < count:
+        line = process.stdout.readline()
+        assert line, "it ended too early"
+        names += graded_lines(line)
+    return names
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_what_was_finished_is_kept_and_never_graded_again(small_class, small_grades, tmp_path, number):
+    handed_in, students = small_class
+    out, line = tmp_path / "grades", [handed_in, "--jobs", 1, *QUICK]
+    with running(*line, "--out", out) as (process, mark):
+        finished = until_finished(process, 2)
+        deadline = time.monotonic() + 10
+        while not (networks := networks_of(mark)) and time.monotonic() < deadline:
+            time.sleep(0.02)  # the third is under way
+        process.send_signal(number)
+        rest = process.stdout.read()
+        status = process.wait()
+    assert networks and all_gone(networks)
+    kept = {path: path.stat().st_mtime_ns for path in out.glob("*/record.json")}
+    assert sorted(path.parent.name for path in kept) == sorted(finished)
+    if number == signal.SIGINT:
+        assert status == 130
+        assert "2 of 4 are finished and kept; the same line goes on from there" in rest
+        assert [row["status"] for row in rows(out).values()].count("not graded yet") == 2
+    again = subprocess.run(
+        [sys.executable, "-m", "checks.grade", *map(str, line), "--out", out],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert sorted([*finished, *graded_lines(again.stdout)]) == sorted(students)
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert bench.same_grades(out, small_grades)
+
+
+def test_a_cluster_of_two_workers_gives_the_same_bytes(small_class, small_grades, tmp_path):
+    from distributed import LocalCluster
+
+    handed_in, _ = small_class
+    with LocalCluster(2, threads_per_worker=2, dashboard_address=None, host="127.0.0.1") as cluster:
+        line = ["--out", str(tmp_path / "dask"), "--dask", cluster.scheduler_address]
+        assert grade.main([str(handed_in), *line, *QUICK]) == 0
+    assert bench.same_grades(small_grades, tmp_path / "dask")
+
+
+def test_a_time_limit_ends_a_submission(tmp_path, capsys):
+    bench.make_submission(tmp_path / "ada", bench.CORRECT)
+    assert (
+        grade.main([str(tmp_path / "ada"), "--out", str(tmp_path / "grade"), *LIMIT, "--seconds", "3"]) == 1
+    )
+    assert gradebook.load(tmp_path / "grade")["why"].startswith("over its time limit of 3 s: ")
+
+
+# ---- What is handed in, and how it is called ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("files", "command"),
+    [
+        ({"server.py": "import bottle"}, ["python", "server.py"]),
+        ({"server.py": "app = FastAPI()\n"}, "server:app"),
+        (
+            {"server.py": "app = Flask(__name__)\nif __name__ == '__main__':\n    app.run()\n"},
+            ["python", "server.py"],
+        ),
+        ({"app/main.py": "app = FastAPI()\nuvicorn.run(app)\n"}, "app.main:app"),
+        ({"main.py": "app: FastAPI = FastAPI()\n"}, "main:app"),
+        ({"app.py": "run(host='127.0.0.1')\n", "other.py": ""}, ["python", "app.py"]),
+    ],
+)
+def test_the_server_is_found(tmp_path, files, command):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    found = grade.find_server(tmp_path)
+    assert found == command or (command in found and "uvicorn" in found)
+
+
+def test_a_linked_server_or_unit_is_not_followed(tmp_path):
+    (tmp_path / "server.py").symlink_to(ROOT / "server.py")
+    (tmp_path / "a.service").symlink_to(ROOT / "deploy" / "pixelwise.service")
+    with pytest.raises(grade.CannotGrade):
+        grade.find_server(tmp_path)
+    assert grade.find_unit(tmp_path) is None
+
+
+def test_a_class_is_told_from_a_submission(tmp_path):
+    assert not grade.is_class(hand_in(tmp_path, "ada", "x"))
+    assert not grade.is_class(hand_in(tmp_path / "ben", "app", "x", "main.py").parent)
+    assert grade.is_class(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(grade.Usage, match="name the folder that holds one of these"):
+        grade.is_class(tmp_path / "empty")
+
+
+def test_folders_and_zips_survive_the_way_to_a_worker(tmp_path):
+    folder = hand_in(tmp_path, "ada", "x")
+    (folder / "models").mkdir()
+    (folder / "models" / "out").symlink_to("/tmp")
+    (folder / "run.sh").write_text("x")
+    (folder / "run.sh").chmod(0o755)
+    sent = grade.unpack(grade.pack(folder), tmp_path / "there")
+    assert grade.digest_of(sent) == grade.digest_of(folder)
+    with zipfile.ZipFile(tmp_path / "ben.zip", "w") as archive:
+        archive.writestr("server.py", "x")
+    sent = grade.unpack(grade.pack(tmp_path / "ben.zip"), tmp_path / "there")
+    assert sent.read_bytes() == (tmp_path / "ben.zip").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        (["missing"], "is missing: name a folder, a zip or a git URL"),
+        (["class"], "--out GRADES"),
+        (["class", "--out", "class/grades"], "lies among the submissions"),
+        (["class", "--out", "grades", "--limit", "many"], "N/minute"),
+        (["class", "--out", "grades", "--milestone", "m9"], "write some of m1"),
+        (["class", "--out", "grades", "--jobs", "0"], "above 0"),
+        (["twice", "--out", "grades"], "are the same student"),
+        (["taken", "--out", "grades"], "rename it"),
+    ],
+)
+def test_a_wrong_call_is_explained(tmp_path, monkeypatch, capsys, line, remedy):
+    hand_in(tmp_path / "class", "ada", "x")
+    hand_in(tmp_path / "twice", "ada", "x")
+    (tmp_path / "twice" / "ada.zip").touch()
+    hand_in(tmp_path / "taken", "index.html", "x")
+    monkeypatch.chdir(tmp_path)
+    assert grade.main(line) == 2
+    assert remedy in capsys.readouterr().err
+
+
+def test_seeds_differ_between_students_and_not_between_runs():
+    assert grade.seed_of("ada", 0) == grade.seed_of("ada", 0)
+    assert len({grade.seed_of("ada", 0), grade.seed_of("ben", 0), grade.seed_of("ada", 1)}) == 3
+
+
+def test_every_milestone_has_a_digest_of_its_own():
+    digests = grade.grader_digests({})
+    assert set(digests) == {"all", *(name[:2] for name in grading.MILESTONES)}
+    assert len(set(digests.values())) == len(digests)
