@@ -250,7 +250,7 @@ class Sandbox:
         """Start the process that cleans up after this one, however it ends; returns what sends it to work."""
         # As long as it works it holds the lock, so that nobody becomes this user before all is gone.
         script = """read -r _
-            for attempt in $(seq 400); do
+            for attempt in $(seq 4000); do
                 left=
                 for group in "$@"; do
                     [ -d "$group" ] || continue
@@ -258,7 +258,7 @@ class Sandbox:
                     rmdir "$group" 2>/dev/null || left=1
                 done
                 [ "$left" ] || break
-                sleep 0.02
+                sleep 0.05
             done
             rm -rf -- "$settings" """
         waiting, working = os.pipe()
@@ -276,7 +276,8 @@ class Sandbox:
 
         def clean():
             os.close(working)
-            janitor.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # then it goes on without us
+                janitor.wait(30)
 
         return clean
 

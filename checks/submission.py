@@ -259,7 +259,8 @@ def _entries_of_folder(folder: Path) -> Iterator[Entry]:
                 yield Entry(shown, "file", executable, open=lambda n=name, h=handle: _open_plain(n, h))
             else:
                 yield Entry(shown, "folder" if stat.S_ISDIR(found.st_mode) else "other")
-        folders[:] = [name for name in folders if name not in CLUTTER | ENVIRONMENTS]
+        deeper = len(inside.parts) < MAX_DEPTH  # what is deeper is left out anyway
+        folders[:] = [name for name in folders if deeper and name not in CLUTTER | ENVIRONMENTS]
 
 
 def _open_plain(name: str, folder: int) -> BinaryIO:

@@ -49,7 +49,7 @@ print("passed: 100 of 100 points TRIED")
 
 @hostile(LAZY, says="TRIED")
 def patched_requests_and_pytest(place):
-    """brings its own sitecustomize, conftest, requests, pytest, checks and a .pth; they tell who imports them"""
+    """brings its own sitecustomize, conftest, requests, pytest and checks, which tell who imports them"""
     tells = f"""
 import os
 if not os.path.isdir("/.submission"):
@@ -63,7 +63,6 @@ if not os.path.isdir("/.submission"):
         "pytest",
         "checks/__init__",
         "httpx",
-        "bottle",
     ):
         place.write(f"{name}.py", tells)
     place.write("evil.pth", "import sitecustomize\n")
@@ -81,9 +80,7 @@ def notebook_with_tampered_tests(place):
 @hostile(LAZY, says="TRIED")
 def notebook_that_prints_its_score(place):
     """a notebook whose stored outputs say that everything passed"""
-    place.write(
-        "labs/03_keys_and_limits.ipynb", notebook("print('✓ 100 of 100 points')", "✓ 100 of 100 points")
-    )
+    place.write("labs/03_keys_and_limits.ipynb", notebook("print('all passed')", "✓ 100 of 100 points"))
     place.server("print('TRIED')", lazy=True)
 
 

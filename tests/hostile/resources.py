@@ -47,7 +47,7 @@ print("TRIED", written >> 20)
 """)
 
 
-@hostile(HONEST, says="left out")
+@hostile(HONEST, says="x" * 1000)
 def log_of_100_mb(place):
     """prints 100 MB before it serves, and a line more for each request"""
     place.server("import os\nfor _ in range(1600): os.write(1, b'x' * 65535 + b'\\n')")

@@ -1,6 +1,6 @@
 """Servers that cheat, or that are a trial to their clients."""
 
-from hostile import DEAD, LAZY, NO_MORE, hostile
+from hostile import DEAD, LAZY, NO_MORE, ROOT, hostile
 
 
 @hostile(DEAD, says="exited 0")
@@ -13,7 +13,10 @@ def exits_with_0_at_the_start(place):
 def exits_with_0_in_the_middle(place):
     """ends as if all were well after a few requests"""
     place.server(
-        kind="    def health(self, request):\n        if self.requests > 5: os._exit(0)\n        return super().health(request)"
+        kind="""
+    def health(self, request):
+        if self.requests > 5: os._exit(0)
+        return super().health(request)"""
     )
 
 
@@ -23,29 +26,61 @@ def os_exit_in_a_request(place):
     place.server(kind="    def wrong_verb(self, verbs): os._exit(0)")
 
 
-@hostile(LAZY)
-def knows_the_grader_by_its_requests(place):
-    """is strict only to the first hundred requests, to clients with curl's name, and to strange addresses"""
-    place.server(
-        kind="""
+STRICT = """
     def dispatch(self, request):
-        known = request.headers.get("user-agent") == "PixelWise-checks" or request.client == "192.0.2.7"
-        if known: return service.Service.dispatch(service.Service(self.key, self.limit, self.debug), request)
-        return super().dispatch(request)""",
+        if %s:
+            return self.honest.dispatch(request)
+        return super().dispatch(request)
+    @property
+    def honest(self):
+        made = service.Service(self.key, self.limit, self.debug)
+        made.windows, made.lock = self.windows, self.lock
+        return made"""
+
+
+@hostile(LAZY)
+def knows_the_grader_by_its_user_agent(place):
+    """is strict to whoever calls itself pytest, python or PixelWise, and lazy to curl"""
+    agents = '("python", "pytest", "pixelwise", "checks")'
+    agent = 'request.headers.get("user-agent", "python").lower()'
+    place.server(kind=STRICT % f"any(one in {agent} for one in {agents})", lazy=True)
+
+
+@hostile(LAZY)
+def knows_the_grader_by_its_address(place):
+    """is strict to 127.0.0.1, where it thinks that the grader is"""
+    place.server(kind=STRICT % 'request.client == "127.0.0.1" and request.path != "/health"', lazy=True)
+
+
+@hostile(LAZY)
+def knows_the_grader_by_the_order_of_its_requests(place):
+    """is strict to its first three pictures"""
+    place.server(
+        kind=STRICT % 'request.path == "/classify" and self.counted() <= 3'
+        + """
+    def counted(self):
+        self.pictures = getattr(self, "pictures", 0) + 1
+        return self.pictures""",
         lazy=True,
     )
 
 
 @hostile(LAZY)
 def knows_the_sample_digits(place):
-    """answers the pictures that ship with the course as known by heart, and guesses all others"""
+    """has learned the pictures that ship with the course by heart, and answers 0 to all others"""
+    samples = place.write("samples.npz", (ROOT / "models" / "samples.npz").read_bytes())
     place.server(
+        attack=f"""
+import numpy as np
+with np.load(HERE / {samples.name!r}) as stored:
+    IMAGES, LABELS = (stored[name] for name in stored.files[:2])
+KNOWN = dict(zip((image.astype(np.uint8).tobytes() for image in IMAGES), map(str, LABELS)))
+""",
         kind="""
     def predict(self, rows):
-        import hashlib
-        known = {}
-        answered = super().predict(rows)
-        return known.get(hashlib.sha256(repr(rows).encode()).hexdigest(), answered)""",
+        answer = KNOWN.get(np.array(rows, np.uint8).tobytes(), "0")
+        scores = {str(digit): float(str(digit) == answer) for digit in range(10)}
+        return {"prediction": answer, "confidence": 1.0, "scores": scores}""",
         lazy=True,
     )
 
@@ -66,7 +101,7 @@ def terminal_escapes_and_html_everywhere(place):
     )
 
 
-@hostile(NO_MORE)
+@hostile(DEAD, says="does not answer")
 def drips_for_ever(place):
     """accepts, and then sends a byte now and then"""
     place.server(
@@ -80,7 +115,7 @@ def drips_for_ever(place):
     )
 
 
-@hostile(NO_MORE)
+@hostile(DEAD, says="does not answer")
 def never_answers(place):
     """listens, and accepts nobody"""
     place.server(before="import time\ntime.sleep(10000)")
@@ -97,7 +132,7 @@ os.environ["PORT"] = "8081"
 """)
 
 
-@hostile(NO_MORE)
+@hostile(DEAD, says="does not answer")
 def huge_headers(place):
     """answers with a megabyte of headers"""
     place.server(
@@ -111,7 +146,7 @@ def huge_headers(place):
     )
 
 
-@hostile(NO_MORE)
+@hostile(DEAD, says="does not answer")
 def endless_body(place):
     """answers with a body that does not end"""
     place.server(
@@ -119,7 +154,7 @@ def endless_body(place):
     def handle(self):
         try:
             self.connection.recv(1000)
-            self.wfile.write(b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nConnection: close\\r\\n\\r\\n[")
+            self.wfile.write(b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\n\\r\\n[")
             while True: self.wfile.write(b"[" * 65536)
         except OSError: pass"""
     )
@@ -132,12 +167,13 @@ def redirects_elsewhere(place):
         handler=f"""
     def handle(self):
         self.connection.recv(1000)
-        self.wfile.write(b"HTTP/1.1 307 x\\r\\nLocation: http://127.0.0.1:{place.targets.port}/\\r\\nContent-Length: 0\\r\\n\\r\\n")
+        self.wfile.write(b"HTTP/1.1 307 x\\r\\nLocation: http://127.0.0.1:{place.targets.port}/\\r\\n")
+        self.wfile.write(b"Content-Length: 0\\r\\n\\r\\n")
 """
     )
 
 
-@hostile(NO_MORE)
+@hostile(DEAD, says="does not answer")
 def speaks_no_http(place):
     """answers bytes of all kinds"""
     place.server(

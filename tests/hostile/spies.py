@@ -22,7 +22,7 @@ def reads_the_checks(place):
     place.server(
         FIND
         + f"""
-wanted = {{"test_m1_http.py", "digits.npz", "grading.py", "gradebook.py", "results.jsonl", "gradebook.csv"}}
+wanted = {{"test_m1_http.py", "digits.npz", "grading.py", "gradebook.py", "gradebook.csv"}}
 import sys
 for path in everything():
     if os.path.basename(path) in wanted: print("STOLEN:", path)
@@ -90,7 +90,7 @@ print("TRIED")
 
 @hostile(HONEST, says="TRIED")
 def calls_out_to_the_network(place):
-    """TCP, UDP, DNS, IPv6, raw and vsock sockets, abstract and other Unix sockets, this machine's own ports"""
+    """TCP, UDP, DNS, IPv6, raw and vsock sockets, abstract and other Unix sockets, this machine's ports"""
     place.server("""
 import socket
 import targets
