@@ -101,7 +101,7 @@ def grade_of(record: dict) -> dict:
     """The part of a record that is the same in every run: what was earned, and why no more."""
     results = record["report"]["results"]
     shown = ("status", "earned", "points")
-    return {name: record[name] for name in ("name", "status", "why", "seed", "submission", "grader")} | {
+    return {name: record[name] for name in ("name", "status", "why", "seed", "submission")} | {
         "earned": record["report"]["earned"],
         "points": record["report"]["points"],
         "checks": {result["name"]: {name: result[name] for name in shown} for result in results},

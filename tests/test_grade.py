@@ -315,7 +315,7 @@ def test_a_cluster_of_two_workers_gives_the_same_bytes(small_class, small_grades
     from distributed import LocalCluster
 
     handed_in, _ = small_class
-    with LocalCluster(2, threads_per_worker=2, dashboard_address=None, host="127.0.0.1") as cluster:
+    with LocalCluster(2, threads_per_worker=2, dashboard_address="127.0.0.1:0", host="127.0.0.1") as cluster:
         line = ["--out", str(tmp_path / "dask"), "--dask", cluster.scheduler_address]
         assert grade.main([str(handed_in), *line, *QUICK]) == 0
     assert bench.same_grades(small_grades, tmp_path / "dask")
