@@ -97,7 +97,7 @@ def fetch(source: str | Path, into: Path, *, protocols: str = "https:ssh") -> Su
 
 
 def name_of(source: str | Path) -> str:
-    """A name for the submission that is fit for a file name, a table and a page: "/in/Ada L..zip" → "Ada-L"."""
+    """A name for the submission, fit for a file name, a table and a page: "/in/Ada L..zip" → "Ada-L"."""
     last = re.split(r"[/:\\]", str(source).rstrip("/"))[-1]
     last = re.sub(r"\.(zip|git)$", "", last, flags=re.IGNORECASE)
     last = unicodedata.normalize("NFC", last.encode("utf-8", "replace").decode())
@@ -177,7 +177,7 @@ class Intake:
         return None
 
     def finish(self) -> None:
-        """Put copies in the places of links, now that all files are there. Raises SubmissionError if none is."""
+        """Put copies in the places of links, now that all files are there. SubmissionError, if none is."""
         for path, target in self.links:
             shown = visible(f"{path} → {target}")[:MAX_NAME]
             wanted = PurePosixPath(os.path.normpath(path.parent / target))
@@ -222,7 +222,7 @@ class Intake:
                 self.bytes += len(data)
                 if self.bytes > MAX_BYTES:
                     raise SubmissionError(
-                        f"more than {size(MAX_BYTES)} unpacked: hand in your own work only, without data and packages"
+                        f"more than {size(MAX_BYTES)} unpacked: hand in your own work only, without packages"
                     )
                 writing.write(data)
             os.fchmod(writing.fileno(), 0o755 if entry.executable else 0o644)

@@ -14,7 +14,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from hostile import DEAD, HONEST, LAZY, NO_MORE, TABLE, Place, Targets, words_of
+from hostile import DEAD, ENDLESS, HONEST, NO_MORE, TABLE, Place, Targets, words_of
 
 from checks import gradebook, sandbox
 from checks.core import PASSED
@@ -22,8 +22,7 @@ from checks.core import PASSED
 ROOT = Path(__file__).resolve().parents[1]
 HONEST_ONES = ("an honest one", "the other honest one")
 LAZY_ONE = "a lazy one"
-# Those that get no points stand before no check: they are stopped soon. The others' limit is never reached.
-SECONDS = {DEAD: 8, HONEST: 120, LAZY: 120, NO_MORE: 120}
+SECONDS = {"patient": 120, "endless": 8}  # the first is never reached
 MARGIN = 8  # seconds that the grader may take to stop a submission, on a busy machine
 pytestmark = pytest.mark.skipif(
     not all(map(shutil.which, ("bwrap", "unshare", "setpriv", "ip"))), reason=f"needs {sandbox.APT}"
@@ -41,6 +40,10 @@ def graded():
         shutil.rmtree(folder)
 
 
+def run_of(hostile) -> str:
+    return "endless" if hostile.outcome == ENDLESS else "patient"
+
+
 class Class:
     """records: {name: record}; folder: holds marker, if somebody wrote it; grades: the folders of grades."""
 
@@ -53,9 +56,9 @@ class Class:
             unix.bind(f"\0{abstract}")
             unix.listen()
             self.targets = Targets(
-                neighbour=str(folder / "alive" / HONEST_ONES[0] / "diary.txt"),
+                neighbour=str(folder / "patient" / HONEST_ONES[0] / "diary.txt"),
                 key_file=str(folder / "grader.key"),
-                grades=str(folder / "grades of the alive"),
+                grades=str(folder / "grades of the patient"),
                 marker=str(folder / "marker"),
                 port=tcp.getsockname()[1],
                 abstract=abstract,
@@ -65,13 +68,13 @@ class Class:
 
     def hand_in(self) -> None:
         for name in (*HONEST_ONES, LAZY_ONE):
-            place = self.place("alive", name)
+            place = self.place("patient", name)
             place.path.mkdir()
             place.server(lazy=name == LAZY_ONE)
             place.write("diary.txt", self.targets.secret)
         with warnings.catch_warnings(action="ignore"):  # zipfile does not like what we ask for
             for name, hostile in TABLE.items():
-                hostile.make(self.place("dead" if hostile.outcome == DEAD else "alive", name))
+                hostile.make(self.place(run_of(hostile), name))
 
     def place(self, where: str, name: str) -> Place:
         (self.folder / where).mkdir(exist_ok=True)
@@ -79,8 +82,8 @@ class Class:
 
     def grade(self) -> None:
         """Two runs of the grader side by side, as SECONDS is one of its options."""
-        running, self.seconds = [], {}
-        for where, seconds in {"dead": SECONDS[DEAD], "alive": SECONDS[HONEST]}.items():
+        running = []
+        for where, seconds in SECONDS.items():
             command = [
                 sys.executable,
                 "-m",
@@ -128,7 +131,7 @@ def test_a_lazy_submission_gets_some_points_and_not_all(graded):
 @pytest.mark.parametrize("name", TABLE)
 def test_a_hostile_submission_gains_no_point(graded, name):
     outcome, record = TABLE[name].outcome, graded.records[name]
-    if outcome == DEAD:
+    if outcome in (DEAD, ENDLESS):
         assert (record["status"], graded.earned(name)) == (gradebook.NOT_GRADED, 0)
     elif outcome == NO_MORE:
         assert graded.earned(name) < graded.earned(HONEST_ONES[0])
@@ -140,16 +143,15 @@ def test_a_hostile_submission_gains_no_point(graded, name):
 @pytest.mark.parametrize("name", TABLE)
 def test_a_hostile_submission_tries_and_gets_nothing(graded, name):
     words = words_of(graded.records[name])
-    late = TABLE[name].outcome == DEAD and "over its time limit" in words
-    assert TABLE[name].says in words or late, words
+    assert TABLE[name].says in words, words
     assert "STOLEN" not in words
 
 
 def test_nothing_outside_is_changed(graded):
     assert not Path(graded.targets.marker).exists()
     assert Path(graded.targets.neighbour).read_text() == graded.targets.secret
-    assert len(list((graded.folder / "alive").iterdir())) == sum(
-        hostile.outcome != DEAD for hostile in TABLE.values()
+    assert len(list((graded.folder / "patient").iterdir())) == sum(
+        run_of(hostile) == "patient" for hostile in TABLE.values()
     ) + len((*HONEST_ONES, LAZY_ONE))
 
 
@@ -167,7 +169,7 @@ def test_the_pages_hold_no_escape_no_script_and_no_key(graded):
 
 def test_none_takes_longer_than_its_time_limit(graded):
     for name, hostile in TABLE.items():
-        assert graded.records[name]["seconds"].get("total", 0) <= SECONDS[hostile.outcome] + MARGIN, name
+        assert graded.records[name]["seconds"].get("total", 0) <= SECONDS[run_of(hostile)] + MARGIN, name
 
 
 def test_nothing_is_left_behind(graded):

@@ -15,6 +15,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 DEAD = "could not be graded: no points"
+ENDLESS = "the same, and it would go on for ever: only its time limit ends it"
 HONEST = "what the honest server gets, check by check"
 LAZY = "what the lazy server gets, check by check"
 NO_MORE = "no check that the honest server does not pass"
@@ -128,7 +129,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Hostile:
-    """make: writes the submission; outcome: DEAD, HONEST, LAZY or NO_MORE; says: what must stand in its
+    """make: writes the submission; outcome: one of the above; says: what must stand in its
     record: in the reason, the notes or the log."""
 
     name: str

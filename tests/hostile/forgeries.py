@@ -73,14 +73,14 @@ if not os.path.isdir("/.submission"):
 @hostile(LAZY, says="TRIED")
 def notebook_with_tampered_tests(place):
     """a notebook whose checks are replaced by ones that always pass"""
-    place.write("labs/03_keys_and_limits.ipynb", notebook("def expect(*a, **k): return True\ncheck = expect"))
+    place.write("labs/my_own_lab.ipynb", notebook("def expect(*a, **k): return True\ncheck = expect"))
     place.server("print('TRIED')", lazy=True)
 
 
 @hostile(LAZY, says="TRIED")
 def notebook_that_prints_its_score(place):
     """a notebook whose stored outputs say that everything passed"""
-    place.write("labs/03_keys_and_limits.ipynb", notebook("print('all passed')", "✓ 100 of 100 points"))
+    place.write("labs/my_own_lab.ipynb", notebook("print('all passed')", "✓ 100 of 100 points"))
     place.server("print('TRIED')", lazy=True)
 
 

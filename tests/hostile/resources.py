@@ -1,15 +1,15 @@
 """Submissions that use up what all have to share."""
 
-from hostile import DEAD, HONEST, hostile
+from hostile import DEAD, ENDLESS, HONEST, hostile
 
 
-@hostile(DEAD, says="does not start")
+@hostile(ENDLESS)
 def fork_bomb(place):
     """forks for ever, at import"""
     place.server("import os\nwhile True:\n    try: os.fork()\n    except OSError: pass")
 
 
-@hostile(DEAD, says="does not start")
+@hostile(ENDLESS)
 def thread_bomb(place):
     """starts threads for ever, each of which is busy"""
     busy = "def busy():\n    while True: pass\n"
@@ -17,7 +17,7 @@ def thread_bomb(place):
     place.server(f"import threading\n{busy}{loop}")
 
 
-@hostile(DEAD, says="does not start")
+@hostile(ENDLESS)
 def endless_loop_at_import(place):
     """never comes to its first line of work"""
     place.server("while True: pass")

@@ -1,6 +1,6 @@
 """Servers that cheat, or that are a trial to their clients."""
 
-from hostile import DEAD, LAZY, NO_MORE, ROOT, hostile
+from hostile import DEAD, ENDLESS, LAZY, NO_MORE, ROOT, hostile
 
 
 @hostile(DEAD, says="exited 0")
@@ -101,7 +101,7 @@ def terminal_escapes_and_html_everywhere(place):
     )
 
 
-@hostile(DEAD, says="does not answer")
+@hostile(ENDLESS)
 def drips_for_ever(place):
     """accepts, and then sends a byte now and then"""
     place.server(
@@ -115,7 +115,7 @@ def drips_for_ever(place):
     )
 
 
-@hostile(DEAD, says="does not answer")
+@hostile(ENDLESS)
 def never_answers(place):
     """listens, and accepts nobody"""
     place.server(before="import time\ntime.sleep(10000)")
