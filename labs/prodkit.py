@@ -331,9 +331,9 @@ def drill(lines: str, within: tuple[float, float] = (0, 0), seconds: float = 20)
             return Outage([], 0, within)
         time.sleep(0.4)  # so that the picture begins with what was before
         began = time.monotonic()
-        _, told = prod.ask(lines)
+        status, told = prod.ask(lines)
         asked = time.monotonic()
-        print(labkit.masked(told), end="")
+        print(labkit.masked(told) if status != 255 else "", end="")  # a reboot may cut the line: no news
 
         def over() -> bool:
             was_down = any(what == "down" for _, what in seen[1:])

@@ -24,7 +24,7 @@ COURSE = "produser@192.168.56.11"
 FALSE = [  # file, what stands there, what makes a claim of the lab false, the first cell that notices
     ("setup-server.sh", "as_root systemctl --quiet enable pixelwise\n", "true\n", "status"),  # on a fresh box
     ("deploy/pixelwise.service", "NoNewPrivileges=yes\n", "", "exposed"),
-    ("server.py", '"ok" if ok else', '"fine" if ok else', "first-loop"),
+    ("deploy/pixelwise.service", "HOST=0.0.0.0", "HOST=127.0.0.1", "first-loop"),
     ("deploy/pixelwise.service", "Restart=always", "Restart=no", "kill"),
 ]
 # what a lab could leave behind on prod: units, changes of them, the settings, who holds the port
@@ -127,7 +127,8 @@ def outcome(tmp_path_factory):
 def test_the_lab_passes_on_a_fresh_machine_and_again_within_five_minutes(outcome):
     told = outcome["twice"].result()
     for status, cells, output in told["runs"]:
-        assert status == 0, (cells, output[-6000:])
+        print(output[-6000:])
+        assert status == 0, cells
     assert told["seconds"] < 300
 
 
