@@ -953,19 +953,21 @@ def command(asked) -> int:
             f"{', '.join(missing)} missing: apt-get install bubblewrap libseccomp2 iproute2 util-linux"
         )
     STOP.clear()
-    with stopping(), tempfile.TemporaryDirectory(prefix="pixelwise-grades-") as scratch:
+    with stopping(), contextlib.ExitStack() as using:
+
+        def scratch() -> Path:
+            return Path(using.enter_context(tempfile.TemporaryDirectory(prefix="pixelwise-grades-")))
+
         if is_url(asked.path):
-            path, name = clone(asked.path, Path(scratch))
+            path, name = clone(asked.path, scratch())
         else:
             path, name = Path(asked.path), ""
             if not path.exists():
                 raise Usage(f"{path} is missing: name a folder, a zip or a git URL")
-        several = asked.kind == "class" or (asked.kind is None and is_class(path))
-        if several:
+        if asked.kind == "class" or (asked.kind is None and is_class(path)):
             return command_class(path, asked, options)
-        return command_one(
-            path, name or path.resolve().name.removesuffix(".zip"), asked, options, Path(scratch)
-        )
+        name = name or path.resolve().name.removesuffix(".zip")
+        return command_one(path, name, asked, options, asked.out or scratch() / "grade")
 
 
 def clone(url: str, scratch: Path) -> tuple[Path, str]:
@@ -1025,10 +1027,9 @@ def tell_changes(console, changes: dict[str, list]) -> None:
         console.print(table)
 
 
-def command_one(path: Path, name: str, asked, options: dict, scratch: Path) -> int:
+def command_one(path: Path, name: str, asked, options: dict, folder: Path) -> int:
     from rich.text import Text
 
-    folder = asked.out or scratch / "grade"
     changes = grade_class({name: path}, {name: folder}, options, asked)
     record = gradebook.load(folder)
     console = console_for(asked)

@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -218,14 +219,14 @@ def test_the_limit_and_the_seed_count_and_the_jobs_do_not():
 
 
 @contextlib.contextmanager
-def running(*line):
+def running(scratch: Path, *line):
     """The grader of a class as a process, in whose environment, and its children's, stands a mark."""
     mark = f"PIXELWISE_TEST={uuid.uuid4().hex}"
     name, value = mark.split("=")
     process = subprocess.Popen(
         [sys.executable, "-m", "checks.grade", *map(str, line)],
         cwd=ROOT,
-        env=os.environ | {name: value, "PYTHONUNBUFFERED": "1"},
+        env=os.environ | {name: value, "PYTHONUNBUFFERED": "1", "TMPDIR": str(scratch)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -284,7 +285,8 @@ def until_finished(process, count: int) -> list[str]:
 def test_what_was_finished_is_kept_and_never_graded_again(small_class, small_grades, tmp_path, number):
     handed_in, students = small_class
     out, line = tmp_path / "grades", [handed_in, "--jobs", 1, *QUICK]
-    with running(*line, "--out", out) as (process, mark):
+    (scratch := tmp_path / "scratch").mkdir()
+    with running(scratch, *line, "--out", out) as (process, mark):
         finished = until_finished(process, 2)
         deadline = time.monotonic() + 10
         while not (networks := networks_of(mark)) and time.monotonic() < deadline:
@@ -293,6 +295,7 @@ def test_what_was_finished_is_kept_and_never_graded_again(small_class, small_gra
         rest = process.stdout.read()
         status = process.wait()
     assert networks and all_gone(networks)
+    assert not list(scratch.iterdir())
     kept = {path: path.stat().st_mtime_ns for path in out.glob("*/record.json")}
     assert sorted(path.parent.name for path in kept) == sorted(finished)
     if number == signal.SIGINT:
@@ -327,6 +330,30 @@ def test_a_time_limit_ends_a_submission(tmp_path, capsys):
         grade.main([str(tmp_path / "ada"), "--out", str(tmp_path / "grade"), *LIMIT, "--seconds", "3"]) == 1
     )
     assert gradebook.load(tmp_path / "grade")["why"].startswith("over its time limit of 3 s: ")
+    assert not [child for child in children() if "checks" in child]
+
+
+def children() -> list[str]:
+    """The command lines of this process's children."""
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        for child in (task / "children").read_text().split():
+            with contextlib.suppress(OSError):
+                found.append(Path("/proc", child, "cmdline").read_text())
+    return found
+
+
+def test_a_grader_ends_with_the_class_that_started_it():
+    inner = "import os, time; from checks import grade; grade.die_with(os.getppid()); "
+    inner += "print(os.getpid(), flush=True); time.sleep(60)"
+    outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
+    process = subprocess.Popen([sys.executable, "-c", outer], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    child = os.pidfd_open(int(process.stdout.readline()))
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    assert select.select([child], [], [], 10)[0], "it goes on"
+    os.close(child)
 
 
 # ---- What is handed in, and how it is called ------------------------------------------------------------
