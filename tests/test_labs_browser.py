@@ -1,0 +1,143 @@
+"""The labs in JupyterLab, in a real browser: opened with a double-click, run from the menu, looked at."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+from test_setup import tracked
+
+ROOT = Path(__file__).resolve().parent.parent
+LABS = sorted(path.name for path in ROOT.glob("labs/0[0-9]_*.ipynb") if not path.name.startswith("04"))
+OVERRIDES = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},  # every cell is in the page
+}
+PICTURES = ".jp-OutputArea-output img"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """The address of a JupyterLab on a copy of the repo."""
+    folder = tmp_path_factory.mktemp("jupyter")
+    for name in tracked():
+        if not name.startswith("tests/"):
+            (folder / "repo" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / "repo" / name)
+    (folder / "app/settings").mkdir(parents=True)
+    share = Path(sys.prefix) / "share/jupyter/lab"
+    for part in ("static", "schemas", "themes"):
+        (folder / "app" / part).symlink_to(share / part)
+    (folder / "app/settings/overrides.json").write_text(json.dumps(OVERRIDES))
+    own = {"JUPYTERLAB_DIR": folder / "app", "JUPYTER_CONFIG_DIR": folder / "config"}
+    own |= {
+        "JUPYTERLAB_SETTINGS_DIR": folder / "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": folder / "workspaces",
+    }
+    words = ["--no-browser", "--allow-root", "--port=0", "--IdentityProvider.token=", "--ip=127.0.0.1"]
+    words += ["--LabApp.extension_manager=readonly"]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *words, folder / "repo/labs"],
+            env={**os.environ, **{key: str(value) for key, value in own.items()}},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        deadline = time.monotonic() + 180
+        while not (found := re.search(r"http://127\.0\.0\.1:\d+/lab", (folder / "log").read_text())):
+            assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()
+            time.sleep(0.1)
+        yield found[0]
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    options = webdriver.ChromeOptions()
+    for word in ("headless=new", "no-sandbox", "disable-gpu", "disable-background-networking"):
+        options.add_argument(f"--{word}")
+    options.add_argument("--window-size=1366,768")  # a laptop
+    driver = webdriver.Chrome(options=options)
+    yield driver
+    driver.quit()
+
+
+def count(browser, selector: str) -> int:
+    return len(browser.find_elements(By.CSS_SELECTOR, selector))
+
+
+def open_and_run_all(browser, lab: str, name: str) -> None:
+    """From the launcher page: double-click the notebook in the list of files, then Run, Run All Cells."""
+    browser.get(f"{lab}?reset")
+    patience = WebDriverWait(browser, 120)
+    item = f"//li[contains(@class,'jp-DirListing-item')][.//span[text()='{name}']]"
+    patience.until(lambda _: count(browser, ".jp-Launcher") and browser.find_elements(By.XPATH, item))
+    ActionChains(browser).double_click(browser.find_element(By.XPATH, item)).perform()
+    patience.until(lambda _: count(browser, ".jp-Notebook .jp-CodeCell"))
+    patience.until(lambda _: count(browser, '.jp-Notebook-ExecutionIndicator[data-status="idle"]'))
+    browser.find_element(By.XPATH, "//*[contains(@class,'lm-MenuBar-itemLabel')][text()='Run']").click()
+    entry = "//*[contains(@class,'lm-Menu-itemLabel')][text()='Run All Cells']"
+    patience.until(lambda _: browser.find_elements(By.XPATH, entry))
+    browser.find_element(By.XPATH, entry).click()
+    WebDriverWait(browser, 150).until(lambda _: all_ran(browser), "a cell still runs")
+
+
+def all_ran(browser) -> bool:
+    """Whether every code cell that is not empty has a number in front of it."""
+    return browser.execute_script("""
+        const cells = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')];
+        return cells.length > 0 && cells.every(cell =>
+            /\\[\\d+\\]/.test(cell.querySelector('.jp-InputPrompt').textContent));
+    """)
+
+
+def errors(browser) -> list[str]:
+    kinds = ("error", "stderr")
+    found = browser.find_elements(
+        By.CSS_SELECTOR, ", ".join(f'[data-mime-type="application/vnd.jupyter.{kind}"]' for kind in kinds)
+    )
+    return [element.text for element in found]
+
+
+@pytest.mark.parametrize("name", LABS)
+def test_run_all_shows_no_error_and_renders_pictures_and_results(lab, browser, name):
+    open_and_run_all(browser, lab, name)
+    assert errors(browser) == []
+    shown = browser.execute_script("""
+        return [...document.querySelectorAll('.jp-OutputArea-output')].map(each => each.textContent);
+    """)
+    source = json.loads((ROOT / "labs" / name).read_text())
+    stored = [output for cell in source["cells"] for output in cell.get("outputs", [])]
+    assert len(shown) >= len(stored)
+    for mark in "✓✗?":
+        wanted = sum(words(output).lstrip().startswith(mark) for output in stored)
+        assert sum(text.lstrip().startswith(mark) for text in shown) == wanted, mark
+    assert count(browser, PICTURES) == sum("image/png" in output.get("data", {}) for output in stored)
+
+
+def words(output: dict) -> str:
+    """What an output says, as plain text."""
+    return "".join(output.get("text") or output.get("data", {}).get("text/plain", ""))
+
+
+def test_a_cell_that_fails_is_seen(lab, browser, tmp_path_factory):
+    labs = next(tmp_path_factory.getbasetemp().glob("jupyter*/repo/labs"))
+    source = json.loads((labs / LABS[-1]).read_text())
+    cells = [{"cell_type": "code", "id": "fails", "metadata": {}, "outputs": [], "execution_count": None,
+              "source": "1 / 0"}]  # fmt: skip
+    (labs / "fails.ipynb").write_text(json.dumps(source | {"cells": cells}))
+    open_and_run_all(browser, lab, "fails.ipynb")
+    assert "ZeroDivisionError" in errors(browser)[0]
