@@ -379,6 +379,15 @@ what_next() {
 END
 }
 
+# JupyterLab without its question about news, and without looking for updates
+quiet_jupyter() {
+  local folder=$VENV/share/jupyter/lab/settings
+  mkdir -p -- "$folder"
+  [ -e "$folder/overrides.json" ] ||
+    echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}' \
+      >"$folder/overrides.json"
+}
+
 main() {
   local mode=${1:-provision} socket=
   case $mode in
@@ -425,6 +434,7 @@ main() {
       what_next "JupyterLab opens labs/; once a lab has started the server, you can ask it by hand:"
       local root=()
       if [ "$(id -u)" -eq 0 ]; then root=(--allow-root); fi
+      quiet_jupyter
       exec "$VENV/bin/jupyter" lab "${root[@]}" labs
       ;;
     test)
