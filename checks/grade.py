@@ -750,6 +750,82 @@ def _end(process: subprocess.Popen) -> None:
         process.wait()
 
 
+# ---- On a production machine ----------------------------------------------------------------------------
+
+BOX = ROOT / "deploy" / "box" / "box"
+PROD = "ssh://produser@192.168.56.11"
+DEPLOY = "cd /opt/pixelwise && git pull -q && bash setup-server.sh"
+BOX_SECONDS = 900  # for a step on the box; the first one on a machine builds its image
+
+
+def with_box(task: dict) -> dict | None:
+    """The record of `grade`, with the checks of m4 that need a machine: the submission is deployed on a fresh
+    box as the course does (push, pull, setup-server.sh), and the box is destroyed."""
+    record = grade(task)
+    online = [check for check in grading.all_checks() if check.milestone == "m4" and asks_for(check, "prod")]
+    if record is None or "m4" not in task["milestones"]:
+        return record
+    began = time.monotonic()
+    name = f"grade-{uuid.uuid4().hex[:8]}"
+    with tempfile.TemporaryDirectory(prefix="pixelwise-grades-") as scratch:
+        LIVE[task["name"]] = {"at": "is deployed on a box", "began": began}
+        try:
+            results = _on_a_box(name, task, Path(scratch), record)
+        except (CannotGrade, OSError, subprocess.SubprocessError, ValueError, LookupError) as problem:
+            results = [unchecked(check, f"it needs the box: {problem}"[:500]) for check in online]
+        finally:
+            LIVE.pop(task["name"], None)
+            subprocess.run([BOX, "--name", name, "destroy"], stdin=subprocess.DEVNULL, capture_output=True)
+    record["seconds"]["box"] = round(time.monotonic() - began, 2)
+    names = {check.name for check in online}
+    told = record["report"]
+    kept = [core.Result(**one) for one in told["results"] if one["name"] not in names]
+    header = {name: told[name] for name in ("url", "seed", "started", "versions")} | {"planned": []}
+    record["report"] = report.build(header, [*kept, *results], report.now())
+    return record
+
+
+def _on_a_box(name: str, task: dict, scratch: Path, record: dict) -> list[core.Result]:
+    """Deploy and check; returns the results of the checks that asked the machine. Raises CannotGrade."""
+    from checks import submission
+
+    def run(*words, cwd=ROOT, status=(0,)) -> str:
+        done = subprocess.run(
+            [*map(str, words)],
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=BOX_SECONDS,
+        )
+        text = done.stdout.decode("utf-8", "replace")
+        if done.returncode not in status:
+            last = report.clean((text.strip().splitlines() or [f"exit status {done.returncode}"])[-1])
+            raise CannotGrade(f"{Path(words[0]).name} {' '.join(map(str, words[1:6]))} failed: {last}")
+        return text
+
+    try:
+        root = submission.fetch(task["path"], scratch / "submission").root
+    except submission.SubmissionError as problem:
+        raise CannotGrade(str(problem)) from None
+    shutil.rmtree(root / ".git", ignore_errors=True)
+    run("git", "init", "-q", "-b", "main", "--template=", cwd=root)
+    run("git", "add", "-A", cwd=root)
+    person = ("-c", "user.name=student", "-c", "user.email=student@example.org")
+    run("git", *person, "commit", "-qm", "handed in", cwd=root)
+    box = (BOX, "--name", name)
+    run(*box, "up")
+    run(*box, "shell", "--", "git", "-C", root, "push", "-q", f"{PROD}/srv/git/pixelwise.git", "main")
+    done = run(*box, "ssh", "--", DEPLOY, status=range(256))  # what came of it, the checks find out
+    record["log"] += f"---- {DEPLOY}\n{done[-LOG:]}\n"
+    seed = ("--seed", task["seed"], "-p", "no:cacheprovider", "-q")
+    out = scratch / "report"
+    line = ("-m", "pytest", "checks", "--prod", PROD, "--milestone", "m4", "--report", out, *seed)
+    run(*box, "shell", "--", sys.executable, *line, status=(0, 1))
+    told = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    return [core.Result(**one) for one in told["results"]]
+
+
 # ---- A class --------------------------------------------------------------------------------------------
 
 
@@ -777,7 +853,8 @@ def run_all(tasks: list[dict], jobs: int, dask: str) -> Iterator[dict]:
             backend, waiting = {"backend": "threading", "n_jobs": min(jobs, len(tasks) or 1)}, iter(tasks)
         using.enter_context(joblib.parallel_config(**backend))
         parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs")
-        for record in parallel(joblib.delayed(grade)(task) for task in waiting):
+        do = with_box if any(task["options"].get("box") for task in tasks) else grade
+        for record in parallel(joblib.delayed(do)(task) for task in waiting):
             if record:
                 yield record
 
@@ -916,6 +993,9 @@ def parser() -> argparse.ArgumentParser:
         "--seconds", type=float, default=600, help="the time limit of a submission (default: 600)"
     )
     made.add_argument("--milestone", default="", help="only these: m1,m3 (default: all)")
+    made.add_argument(
+        "--box", action="store_true", help="m4 on a fresh production machine: root, one at a time"
+    )
     made.add_argument("--seed", type=int, default=0, help="choose other digits")
     made.add_argument(
         "--as", dest="kind", choices=["one", "class"], help="what PATH is, where that is not plain"
@@ -938,6 +1018,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def command(asked) -> int:
     options = {"limit": asked.limit, "milestone": asked.milestone, "seed": asked.seed}
+    if asked.box:
+        options["box"] = True
+        if asked.dask or os.geteuid():
+            raise Usage("--box needs root, and a machine of its own: run it with sudo, and without --dask")
+        asked.jobs = 1
     try:
         grading.parse_limit(asked.limit)
     except ValueError as problem:

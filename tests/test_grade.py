@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import json
 import os
 import re
@@ -354,6 +355,47 @@ def test_a_grader_ends_with_the_class_that_started_it():
     process.stdout.close()
     assert select.select([child], [], [], 10)[0], "it goes on"
     os.close(child)
+
+
+FAKE_BOX = """#!/bin/sh
+echo "$@" >> {log}
+case "$*" in
+  *destroy*) ;;
+  *"git -C"*) git -C "$7" log --format=%s ;;
+  *"ssh --"*) exit 3 ;;
+  *pytest*) while [ "$1" != --report ]; do shift; done; mkdir "$2"; cp {report} "$2/report.json" ;;
+esac
+"""
+
+
+def test_with_a_box_the_submission_is_deployed_and_the_machine_is_graded(tmp_path, monkeypatch):
+    online = [
+        check for check in grading.all_checks() if check.milestone == "m4" and grade.asks_for(check, "prod")
+    ]
+    results = [grade.unchecked(check, "") for check in online]
+    for result in results[1:]:
+        result.status, result.earned = "passed", result.points
+    (tmp_path / "report.json").write_text(
+        json.dumps({"results": [dataclasses.asdict(one) for one in results]})
+    )
+    box = tmp_path / "box"
+    box.write_text(FAKE_BOX.format(log=tmp_path / "log", report=tmp_path / "report.json"))
+    box.chmod(0o755)
+    monkeypatch.setattr(grade, "BOX", box)
+    folder = bench.make_submission(tmp_path / "ada", bench.CORRECT)
+    line = [str(folder), "--out", str(tmp_path / "grade"), "--milestone", "m4", "--box"]
+    assert grade.main(line) == 0
+    told = json.loads((tmp_path / "grade" / "grade.json").read_text())
+    assert (told["earned"], told["points"]) == (34 - results[0].points, 34)
+    words = (tmp_path / "log").read_text().splitlines()
+    steps = ("up", "push", "setup-server.sh", "pytest checks --prod", "destroy")
+    assert all(step in word for step, word in zip(steps, words)) and len(words) == len(steps)
+    box.write_text("#!/bin/sh\necho no root; exit 125\n")
+    assert grade.main([*line, "--fresh"]) == 0
+    told = json.loads((tmp_path / "grade" / "record.json").read_text())["report"]["results"]
+    assert [one["reason"][-20:] for one in told if "box" in one["reason"]] == [
+        "up failed: no root"[-20:]
+    ] * len(online)
 
 
 # ---- What is handed in, and how it is called ------------------------------------------------------------
