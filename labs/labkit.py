@@ -35,6 +35,7 @@ import tempfile
 import time
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import dotenv
@@ -129,6 +130,9 @@ class Server:
 
     def grade(self, names, seeds, options: dict) -> list:
         """Run checks on it: for each name a Result, or what is wrong with the name."""
+        if CHECKER:
+            options["seeds"] = [next(seeds) for _ in names]
+            return ask_checker(self, names=names, options=options)
         from checks import grading
 
         results = []
@@ -486,11 +490,25 @@ def check(*names: str, server: Server | None = None, **options) -> Verdict:
 
 def checks_for(milestone: str, server: Server | None = None) -> list[str]:
     """The names of the checks of a milestone that make sense for the running server, or for `server`."""
+    server = server or Server.current
+    if CHECKER:
+        return ask_checker(server, milestone=milestone) if server else []
     from checks import grading
 
-    server = server or Server.current
     given = grading.given_for(url=server.url, key=server.key) if server else {}
     return [check.name for check in grading.planned(grading.all_checks(), given, (milestone,))]
+
+
+CHECKER = os.environ.get("PIXELWISE_CHECKER")  # where the grading of a class has checks/: not in this folder
+
+
+def ask_checker(server: Server, **asked) -> list:
+    """What checks/notebooks.py answers: results, names of checks, or for each name why there is no result."""
+    answer = client.post(CHECKER, json={"url": server.url, "key": server.key, **asked}, timeout=120)
+    told = answer.json()
+    if not isinstance(told, list):
+        return [str(told)] * len(asked.get("names", ()))
+    return [SimpleNamespace(**one) if isinstance(one, dict) else one for one in told]
 
 
 def expect(value, *, status: int | None = None, equals=None, because: str = "") -> Verdict:

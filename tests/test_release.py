@@ -1,4 +1,4 @@
-"""The editions: what is stripped and what stays, what students get, and that a failed proof leaves nothing."""
+"""The editions: what is stripped and what stays, what students get; a failed proof leaves nothing."""
 
 import ast
 import json
@@ -215,9 +215,7 @@ def test_a_student_grades_the_own_server_with_the_test_command(editions, tmp_pat
     command = ["bash", kit / "setup-server.sh", "test", "--milestone", "m4"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "[4/4] Your server, graded" in done.stdout or "[6/6] Your server, graded" in done.stdout, (
-        done.stdout
-    )
+    assert "/6] Your server, graded" in done.stdout, done.stdout
     assert "✓ 4." in done.stdout and "✗ 4." in done.stdout, done.stdout
     assert not list(kit.glob(".setup.*"))
 
@@ -296,8 +294,9 @@ def test_without_a_folder_it_says_how_it_is_called(capsys):
 # ---- The proof ------------------------------------------------------------------------------------------
 
 
-def test_both_editions_are_what_they_have_to_be(editions, tmp_path):
-    """the proof of every release, here with one lab: tests/test_labs.py runs each of them untouched"""
+def test_both_editions_are_what_they_have_to_be(editions, tmp_path, monkeypatch):
+    """the proof of every release, without the documentation, and with one lab: test_labs.py runs them all"""
+    monkeypatch.setattr(release, "MODES", ("false",))
     shutil.copytree(editions, tmp_path / "editions")
     for lab in (tmp_path / "editions" / "student" / "labs").glob("*.ipynb"):
         if not lab.name.startswith("01"):
