@@ -80,7 +80,7 @@ LABS = (
         "title": "From dev to production",
         "minutes": 90,
         "goals": ["run the service under systemd", "kill it, and read in the journal how it came back"],
-        "needs": "lab 03, and a production machine",
+        "needs": "lab 03, and prod: a virtual machine, or `deploy/box/box up`",
     },
     {
         "file": "05_reflect_and_extend.ipynb",
@@ -107,7 +107,8 @@ them in JupyterLab. Read a paragraph, answer its question in your head, then run
 
 {total} minutes in all; each lab closes with questions that show what stayed. [labkit.py](labkit.py) is the
 little that the notebooks need beside Python: read it, it hides nothing. A cell that starts with `%%dev` runs
-its lines in a shell on this machine, one with `%%prod` on the production machine, which `PROD_HOST` names.
+its lines in a shell on this machine, one with `%%prod` on the production machine, which `PROD_HOST` names:
+`user@address`, or `box` ([prodkit.py](prodkit.py)).
 For authors: [AUTHORING.md](AUTHORING.md).
 """
 
