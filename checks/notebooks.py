@@ -25,6 +25,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -218,7 +219,7 @@ def same_code(one: str, other: str) -> bool:
     if one.split() == other.split() or not one.strip():
         return True
     try:
-        return ast.dump(ast.parse(one)) == ast.dump(ast.parse(other))
+        return ast.dump(ast.parse(textwrap.dedent(one))) == ast.dump(ast.parse(textwrap.dedent(other)))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
 
