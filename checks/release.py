@@ -57,6 +57,7 @@ STUDENTS = (  # what students get; a name that ends in / is a folder with all th
     *("schemas/", "models/", "deploy/"),
     *(
         "labs/*.ipynb",
+        "labs/conftest.py",
         "labs/labkit.py",
         "labs/prodkit.py",
         "labs/practice.py",

@@ -157,7 +157,6 @@ def environment(**more) -> dict:
 def start_nbval(names: list[str], root: Path = ROOT, *options: str, **environ: str) -> subprocess.Popen:
     """`pytest --nbval` on these labs of the kit in `root`, as the issue has it."""
     command = [sys.executable, "-m", "pytest", "-q", "-rf", "--nbval", *[f"labs/{name}" for name in names]]
-    command += ["--nbval-sanitize-with", "labs/sanitize.cfg", "--nbval-cell-timeout", "60"]
     command += ["-p", "no:cacheprovider", *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=root, env=environment(**environ), **pipes)
