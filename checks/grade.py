@@ -64,6 +64,8 @@ CHILD = """import sys
 sys.modules["rfc3987_syntax"] = None
 from checks import grade
 sys.exit(grade.main(["--one"]))"""
+# What may be the fault of a machine that is busy with others: it is graded again when it is not
+DOUBT = re.compile("no whole answer within|took longer than the window|time for this check was used up")
 STOP = threading.Event()  # set: the graders under way end, and none is started
 LIVE: dict[str, dict] = {}  # what those under way are at, for the live table: {name: progress}
 
@@ -158,7 +160,11 @@ def outdated(record: dict | None, submission: str, grader: dict[str, str], secon
     everything = {name[:2] for name in grading.MILESTONES}
     if record is None or record["submission"] != submission or record["grader"]["all"] != grader["all"]:
         return everything
-    if record["again"] or (record["status"] != gradebook.GRADED and record["limit"] != seconds):
+    if (
+        record["again"]
+        or record["doubtful"]
+        or (record["status"] != gradebook.GRADED and record["limit"] != seconds)
+    ):
         return everything
     changed = {name for name in everything if record["grader"].get(name) != grader[name]}
     if changed and record["status"] != gradebook.GRADED:
@@ -586,6 +592,7 @@ def record_of(
     """The record of a submission: all that its pages are made of. again: it says nothing about the
     submission, so that the next run grades it again."""
     times = times or (report.now(),)
+    doubtful = any(one.status == core.UNSTABLE or DOUBT.search(one.received + one.reason) for one in results)
     header = {
         "url": URL,
         "seed": task["seed"],
@@ -608,6 +615,7 @@ def record_of(
         "labs": labs,
         "seconds": seconds or {},
         "again": again,
+        "doubtful": doubtful and not task["alone"],
         "limit": task["seconds"],
     }
 
@@ -659,6 +667,7 @@ def task_for(
         "grader": grader,
         "options": options,
         "seconds": seconds,
+        "alone": False,
         "seed": seed_of(name, options["seed"]),
         "milestones": sorted(milestones),
         "kept": kept,
@@ -842,6 +851,9 @@ def run_all(tasks: list[dict], jobs: int, dask: str) -> Iterator[dict]:
     """The records of the tasks as they are finished, in any order; after STOP, no more of them."""
     import joblib
 
+    if not tasks:
+        return
+
     with contextlib.ExitStack() as using:
         if dask:
             from distributed import Client
@@ -850,7 +862,7 @@ def run_all(tasks: list[dict], jobs: int, dask: str) -> Iterator[dict]:
             backend = {"backend": "dask"}
             waiting = (task | {"packed": pack(Path(task["path"]))} for task in tasks)
         else:  # threads: each only waits for a process, which does the work
-            backend, waiting = {"backend": "threading", "n_jobs": min(jobs, len(tasks) or 1)}, iter(tasks)
+            backend, waiting = {"backend": "threading", "n_jobs": min(jobs, len(tasks))}, iter(tasks)
         using.enter_context(joblib.parallel_config(**backend))
         parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs")
         do = with_box if any(task["options"].get("box") for task in tasks) else grade
@@ -871,7 +883,7 @@ class Plain:
     def __exit__(self, *problem):
         pass
 
-    def finished(self, record: dict, changed: list) -> None:
+    def finished(self, record: dict) -> None:
         self.done += 1
         self.say(f"[{self.done}/{self.total}] {line_of(record)}")
 
@@ -903,8 +915,8 @@ class Live(Plain):
     def __exit__(self, *problem):
         self.screen.stop()
 
-    def finished(self, record: dict, changed: list) -> None:
-        super().finished(record, changed)
+    def finished(self, record: dict) -> None:
+        super().finished(record)
         self.bar.update(self.bar_task, completed=self.done)
 
     def picture(self):
@@ -958,13 +970,26 @@ def grade_class(
         show.say(
             f"{kept} of {len(submissions)} are graded already and have not changed (--fresh grades them anew)"
         )
+    jobs = arguments.jobs or default_jobs()
+    doubtful = set()
     with show:
-        for record in run_all(tasks, arguments.jobs or default_jobs(), arguments.dask):
-            changed = gradebook.save(folders[record["name"]], record)
-            if changed:
-                changes[record["name"]] = changed
-            show.finished(record, changed)
-    return changes
+        for record in run_all(tasks, jobs, arguments.dask):
+            name = record["name"]
+            changes[name] = gradebook.save(folders[name], record)
+            if record["doubtful"]:
+                doubtful.add(name)
+                show.say(
+                    f"{report.clean(name)}: was slow or unstable, and is graded again when there is time"
+                )
+            else:
+                show.finished(record)
+        # alone, or nearly: what is slow now is not slow because of others
+        again = [task | {"alone": True} for task in tasks if task["name"] in doubtful]
+        for record in run_all(again, min(jobs, len(os.sched_getaffinity(0))), arguments.dask):
+            name = record["name"]
+            changes[name] = gradebook.save(folders[name], record) or changes[name]
+            show.finished(record)
+    return {name: changed for name, changed in changes.items() if changed}
 
 
 def console_for(arguments):

@@ -67,11 +67,15 @@ def load(folder: Path) -> dict | None:
 def save(folder: Path, record: dict) -> list[tuple[str, str, str]]:
     """Write all files of a student; returns what differs from the grade before (see `differences`)."""
     folder.mkdir(parents=True, exist_ok=True)
-    old = load(folder)
-    changed = differences(grade_of(old), grade_of(record)) if old else []
-    before = folder / "before.json"
-    if changed:
-        write(before, to_json(grade_of(old)))
+    last, before = load(folder), folder / "before.json"
+    old = grade_of(last) if last else None
+    if (
+        last and last["doubtful"]
+    ):  # never told to anybody: what counts is the grade before it, if there was one
+        old = json.loads(before.read_text(encoding="utf-8")) if before.exists() else None
+    changed = differences(old, grade_of(record)) if old else []
+    if changed or (old and record["doubtful"]):
+        write(before, to_json(old))
     else:
         before.unlink(missing_ok=True)
     write_pages(folder, record)

@@ -161,7 +161,7 @@ def test_a_changed_submission_alone_is_graded_again_and_the_difference_is_shown(
 
 
 def test_a_changed_check_grades_again_what_it_affects(tmp_path, monkeypatch):
-    old = {"submission": "s", "status": gradebook.GRADED, "again": False, "limit": 600}
+    old = {"submission": "s", "status": gradebook.GRADED, "again": False, "doubtful": False, "limit": 600}
     names = ("all", "m1", "m2", "m3", "m4", "m5")
     old["grader"] = dict.fromkeys(names, "old")
 
@@ -173,7 +173,7 @@ def test_a_changed_check_grades_again_what_it_affects(tmp_path, monkeypatch):
     assert again("m3") == {"m3"}
     assert again("m1") >= {"m1", "m2", "m3"} and "m4" not in again("m1")
     assert again("all") == set(names[1:])
-    assert again(submission="t") == again(again=True) == set(names[1:])
+    assert again(submission="t") == again(again=True) == again(doubtful=True) == set(names[1:])
     assert again("m4", status=gradebook.NOT_GRADED) == set(names[1:])
     assert grade.outdated(old | {"status": gradebook.NOT_GRADED}, "s", old["grader"], 900) == set(names[1:])
     assert grade.outdated(None, "s", old["grader"], 600) == set(names[1:])
@@ -191,6 +191,33 @@ def test_a_changed_unit_check_starts_no_server_and_keeps_the_rest(a_class, tmp_p
     assert not [name for name in again["seconds"] if "DEBUG" in name]
     assert again["report"]["results"][:40] == record["report"]["results"][:40]
     assert (again["report"]["earned"], again["report"]["points"]) == (94, 94)
+
+
+SLOW_ONCE = """import time
+from pathlib import Path
+begun = time.monotonic()
+class Slow(Service):
+    def results(self, request):
+        if time.monotonic() - begun < 5:
+            time.sleep(6)
+        return super().results(request)
+Service = Slow
+"""
+
+
+def test_who_was_slow_among_others_is_graded_again_alone(tmp_path, capsys):
+    """Nothing but a stall of the machine explains the first time, as far as the grader can see."""
+    folder = bench.make_submission(tmp_path / "submissions" / "ada", bench.CORRECT)
+    text = (folder / "server.py").read_text()
+    (folder / "server.py").write_text(text.replace("\n\n\nclass", f"\n\n{SLOW_ONCE}\nclass", 1))
+    line = [str(tmp_path / "submissions"), "--out", str(tmp_path / "grades"), *QUICK]
+    assert grade.main(line) == 0
+    out = capsys.readouterr().out
+    assert "ada: was slow or unstable, and is graded again when there is time" in out
+    assert graded_lines(out) == ["ada"]  # counted once
+    assert not gradebook.load(tmp_path / "grades" / "ada")["doubtful"]
+    assert grade.main(line) == 0
+    assert graded_lines(capsys.readouterr().out) == []
 
 
 def test_every_part_of_a_submission_counts(tmp_path):

@@ -36,6 +36,7 @@ def record(name="ada", failed=(), unchecked=(), why="", **more) -> dict:
     return {
         **{"version": gradebook.VERSION, "name": name, "status": status, "why": why, "detail": "", "seed": 1},
         **{"submission": "0", "grader": {"all": "0"}, "notes": [], "log": "", "labs": None, "seconds": {}},
+        "doubtful": False,
         "report": report.build(header, results, report.now()),
         **more,
     }
@@ -105,6 +106,14 @@ def test_a_student_that_is_saved_again_keeps_the_grade_before(tmp_path):
         1
     ] == 'ada,m1.health answers,"2 of 2, passed","0 of 2, failed"'
     assert "Changed since the grading before" in (tmp_path / "index.html").read_text()
+
+
+def test_a_doubtful_grade_is_never_told_as_the_one_before(tmp_path):
+    gradebook.save(tmp_path / "new", record(failed=SOME[:1], doubtful=True))
+    assert gradebook.save(tmp_path / "new", record()) == []
+    gradebook.save(tmp_path / "old", record(failed=SOME[1:2]))
+    gradebook.save(tmp_path / "old", record(failed=SOME[1:2], doubtful=True))
+    assert [what for what, _, _ in gradebook.save(tmp_path / "old", record())] == [SOME[1], "points"]
 
 
 def test_a_torn_record_counts_as_none(tmp_path):
