@@ -393,49 +393,55 @@ time.sleep(600)
 """
 
 
-def left_behind(told: dict) -> list:
-    """Processes in the sandbox's PID namespace or of its user, its cgroups and its folder of settings."""
-    left = [one for one in told["folders"] if Path(one).exists()]
-    for process in Path("/proc").iterdir():
+def left_behind(told: dict, folder: Path) -> list[str]:
+    """Processes that see this folder, and the sandbox's cgroups and settings. Another sandbox may be the same
+    user by now, and have cgroups of the same names."""
+    left = [one for one, number in told["folders"].items() if inode(one) == number]
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            if process.name.isdigit() and process.stat().st_uid == told["user"]:
-                left.append((process.name, (process / "cmdline").read_bytes()))
+            if str(folder) in (process / "mountinfo").read_text():
+                left.append(f"{process} {(process / 'cmdline').read_bytes()}")
         except OSError:
             continue
-    mounts = Path("/proc/mounts").read_text()
-    return left + [
-        line for line in mounts.splitlines() if "pixelwise-sandbox" in line or "/submission" in line
-    ]
+    return left
 
 
-def gone(told: dict, seconds: float = 10) -> list:
+def inode(path: str) -> int | None:
+    try:
+        return Path(path).stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def gone(told: dict, folder: Path, seconds: float = 20) -> list[str]:
+    """What is still left after so long."""
     deadline = time.monotonic() + seconds
-    while left_behind(told) and time.monotonic() < deadline:
+    while left_behind(told, folder) and time.monotonic() < deadline:
         time.sleep(0.02)
-    return left_behind(told)
+    return left_behind(told, folder)
 
 
 def test_a_stopped_command_leaves_nothing_behind(driver, folder):
     told = driver.python(folder, OUTLIVES, seconds=0.4)
     assert told["ended"] is None and told["why"] == "stopped" and told["output"] == "ready\n"
-    assert not left_behind(told)
+    assert not left_behind(told, folder)
 
 
 def test_a_command_that_ends_takes_its_daemons_with_it(driver, folder):
     program = OUTLIVES.replace('print("ready", flush=True)\ntime.sleep(600)', "")
     told = driver.python(folder, program)
-    assert told["why"] == "exited 0" and told["seconds"] < 5 and not left_behind(told)
+    assert told["why"] == "exited 0" and told["seconds"] < 5 and not left_behind(told, folder)
 
 
 @pytest.mark.parametrize("user", USERS)
 def test_a_killed_grader_leaves_nothing_behind(user, folder):
     grader = Driver(user)
     told = grader.python(folder, OUTLIVES, seconds=0.4, then="stay")
-    assert told["ended"] is None and left_behind(told)
+    assert told["ended"] is None and len(left_behind(told, folder)) > len(told["folders"])
     grader.process.kill()
     grader.close()
     grader.process.stdout.close()
-    assert not gone(told)
+    assert not gone(told, folder)
 
 
 def test_a_command_outlives_the_thread_that_started_it(driver, folder):

@@ -217,7 +217,7 @@ def test_a_password_and_a_rare_packing_are_refused(tmp_path):
     at = data.index(b"PK\1\2")
     data[at + 8] |= 1
     (tmp_path / "b.zip").write_bytes(data)
-    assert "password" in refusal(tmp_path, tmp_path / "b.zip")
+    assert "has a password" in refusal(tmp_path, tmp_path / "b.zip")
     with zipfile.ZipFile(file, "w", zipfile.ZIP_LZMA) as packed:
         packed.writestr("server.py", "x")
     assert "not every system reads" in refusal(tmp_path, file)

@@ -40,7 +40,8 @@ def answer(request: dict) -> dict:
         running = started[0]
         running.wait(request.get("seconds", 10))
         seen = {"ended": running.ended, "pid": running.pid, "user": box.user}
-        seen["folders"] = [str(folder) for folder in [*box.cgroups.folders, box._settings]]
+        folders = [*box.cgroups.folders, box._settings]
+        seen["folders"] = {str(folder): folder.stat().st_ino for folder in folders}
         if request.get("then") == "stay":
             staying.append((box, running))
         else:
