@@ -33,12 +33,11 @@ REMEDIES = {  # what was handed in, and how it is explained
     "no server": "no server was found (looked for server.py, app/main.py, main.py, app.py)",
     "does not start": "the server does not start: exited 3 before it listened on 127.0.0.1:8000",
     "another port": "nothing listens on 127.0.0.1:8000, but on port 5000: let it read HOST and PORT",
-    "silent": "the server does not answer: ",
+    "no web server": "the server does not answer: ",
     "broken zip": "zip",
 }
-SOCKET = (
-    "import socket, time\nheld = socket.create_server(('127.0.0.1', {}))\nprint('ready')\ntime.sleep(99)\n"
-)
+SOCKET = "import socket, time\nheld = socket.create_server(('127.0.0.1', {}))\nprint('ready')\n"
+BABBLE = "while True:\n    one, _ = held.accept()\n    one.sendall(b'hello\\r\\n')\n    one.close()\n"
 
 
 def hand_in(folder: Path, name: str, server: str | None = None, file: str = "server.py") -> Path:
@@ -64,8 +63,8 @@ def a_class(tmp_path_factory):
     shutil.rmtree(handed_in / zipped)
     hand_in(handed_in, "no server")
     hand_in(handed_in, "does not start", "import sys\nprint('\\x1b[31mno model')\nsys.exit(3)\n")
-    hand_in(handed_in, "another port", SOCKET.format(5000))
-    hand_in(handed_in, "silent", SOCKET.format(8000), "app.py")
+    hand_in(handed_in, "another port", SOCKET.format(5000) + "time.sleep(99)\n")
+    hand_in(handed_in, "no web server", SOCKET.format(8000) + BABBLE, "app.py")
     (handed_in / "broken zip.zip").write_bytes(b"PK\3\4 and then nothing")
     (handed_in / "notes.txt").write_text("not a submission")
     status = grade.main([str(handed_in), "--out", str(out), *LIMIT])
