@@ -188,9 +188,10 @@ def left_behind(graded) -> list[str]:
         if int(process.name) != os.getpid():
             for name in ("mountinfo", "environ", "cmdline"):  # a sandbox shows its folder in the first
                 left += [str(process)] if mine.encode() in read(process / name) else []
-    for folder in Path("/sys/fs/cgroup").glob("**/pixelwise-sandbox-*"):
-        if is_free(int(folder.name.rpartition("-")[2])):
-            left.append(str(folder))
+    for where, names, _ in os.walk("/sys/fs/cgroup"):  # others come and go meanwhile
+        for name in names:
+            if name.startswith("pixelwise-sandbox-") and is_free(int(name.rpartition("-")[2])):
+                left.append(f"{where}/{name}")
     return left
 
 
