@@ -529,17 +529,20 @@ def _taken(place) -> bool:
 
 
 def warm_up(api) -> None:
-    """Ask for a digit, from an address that no check asks from, and wait as long as it takes: a model that is
-    loaded by the first request is slow once, and that is no fault."""
-    try:
-        key, kind = {"X-API-Key": api.key}, {"Content-Type": "application/json"}
-        body = json.dumps({"pixels": [[0] * 28] * 28}).encode()
-        request = urllib.request.Request(f"{api.url}/classify", body, key | kind)
-        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
-            request, timeout=TURN_SECONDS
-        ).close()
-    except (OSError, http.client.HTTPException, ValueError):
-        pass  # the checks will find out
+    """Ask for a digit, from an address that no check asks from, and wait TURN_SECONDS at most, however slowly
+    it drips: a model that is loaded by the first request is slow once, and that is no fault."""
+    key, kind = {"X-API-Key": api.key}, {"Content-Type": "application/json"}
+    body = json.dumps({"pixels": [[0] * 28] * 28}).encode()
+    request = urllib.request.Request(f"{api.url}/classify", body, key | kind)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def ask():
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):  # the checks will find out
+            opener.open(request, timeout=TURN_SECONDS).close()
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(TURN_SECONDS)
 
 
 def wait_for(running, late) -> None:
