@@ -81,14 +81,26 @@ the service runs, and answers 501 with the name of what is missing. The labs lea
 | `deploy/pixelwise.service` | [04_from_dev_to_production](labs/04_from_dev_to_production.ipynb) |
 """
 
+GRADE_YOURSELF = """
+## Grade yourself
+
+```
+bash setup-server.sh test      # starts your server.py on a free port, and runs all checks that need no prod
+```
+
+Each line is a promise of the contract; what is not kept is explained, with a `curl` line that shows it again.
+What each milestone is worth, and how to grade prod: [checks/README.md](checks/README.md).
+"""
+
 EDITS = (  # file, what is replaced (it has to be there), by what
     ("README.md", r"\n## Two commands", lambda found: note() + found[0]),
     ("README.md", r"then passes all tests \(.*?\)", "then grades your server with checks/"),
-    ("README.md", r"(?s)\n## For instructors\n.*?(?=\n## )", ""),
+    ("README.md", r"(?s)\n## For instructors\n.*?(?=\n## )", GRADE_YOURSELF),
     ("README.md", r"(?m)^(bench|tests)/ .*\n", ""),
     ("README.md", r"(?m)^- How fast is it\?.*\n", ""),
     ("README.md", r"labs, tests and benchmarks", "labs and checks"),
     ("labs/README.md", r"\nFor authors: .*", ""),
+    ("checks/README.md", r"(?s)\n## Grade a submission, or a class\n.*?(?=\n## )", ""),
     ("checks/README.md", r"(?s)\n<!-- instructors -->\n.*?<!-- /instructors -->\n", ""),
     ("checks/README.md", r"(?s)\n## Add a check, and its fault\n.*?(?=\n## |\Z)", ""),
     ("pytest.ini", r"testpaths = tests", "testpaths = checks"),

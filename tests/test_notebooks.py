@@ -134,6 +134,7 @@ def test_other_code_does_and_may_be_anything(source):
         ("I deleted your words: because.", "I deleted your words: because."),
         ("**1.** Why, oh why?\n\n*Your answer:* Because.", "Because."),
         (QUESTION, ""),
+        (f"{QUESTION} No *Your answer:* is needed.", "No *Your answer:* is needed."),
     ],
 )
 def test_a_reflection_answer_is_collected_without_its_question(written, answer):
