@@ -636,8 +636,8 @@ def one() -> int:
         out.flush()
 
     scratch = Path(task["scratch"])
-    scratch.mkdir(mode=0o700)
     try:
+        scratch.mkdir(mode=0o700)
         tell({"record": Grading(task, scratch, tell).run()})
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
