@@ -213,15 +213,21 @@ class EchoService(Server):
 
 def copy_of_the_server() -> Path:
     """A folder with copies of server.py, schemas/ and models/, to change at will; gone with the kernel."""
+    folder = folder_of_this_kernel()
+    shutil.copy(SERVER, folder)
+    for name in ("schemas", "models"):
+        shutil.copytree(ROOT / name, folder / name)
+    return folder
+
+
+def folder_of_this_kernel() -> Path:
+    """A new empty folder that goes with the kernel, or with the next one if this one is killed."""
     for old in Path(tempfile.gettempdir()).glob("pixelwise-lab-*-*"):
         number = old.name.split("-")[2]
         if number.isdigit() and not is_process(int(number)):
             shutil.rmtree(old, ignore_errors=True)  # its kernel was killed, and could not
     folder = Path(tempfile.mkdtemp(prefix=f"pixelwise-lab-{os.getpid()}-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    shutil.copy(SERVER, folder)
-    for name in ("schemas", "models"):
-        shutil.copytree(ROOT / name, folder / name)
     return folder
 
 

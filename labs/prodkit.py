@@ -13,16 +13,13 @@ from run to run is shown by its name: <time>, <pid>, <client>. Nothing here rais
 says so.
 """
 
-import atexit
 import html
 import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -194,9 +191,7 @@ def prod_cell(line: str, cell: str):
 def unit_file(*parts: str | None) -> Path:
     """Write the parts of a unit file (those that are there) to a file in a folder of its own, which $UNIT
     names; gone with the kernel."""
-    folder = tempfile.mkdtemp(prefix="pixelwise-lab-unit-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    file = Path(folder) / "pixelwise.service"
+    file = labkit.folder_of_this_kernel() / "pixelwise.service"
     file.write_text("\n\n".join(part.strip() for part in parts if part) + "\n", encoding="utf-8")
     os.environ["UNIT"] = str(file)
     return file
@@ -210,9 +205,7 @@ def lab_repository():
 
     Its branch main begins where prod's repository ends, so that a push always fits. It goes with the kernel.
     """
-    folder = tempfile.mkdtemp(prefix="pixelwise-lab-git-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ |= {"GIT_DIR": folder, "GIT_WORK_TREE": str(ROOT)}
+    os.environ |= {"GIT_DIR": str(labkit.folder_of_this_kernel()), "GIT_WORK_TREE": str(ROOT)}
     lines = """
     git init -q -b main; git config user.name dev; git config user.email dev@example.org
     git remote add prod "ssh://$PROD/srv/git/pixelwise.git"; git config push.default current
