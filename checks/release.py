@@ -466,7 +466,7 @@ class Job:
 def prove(editions: Path, tell) -> None:
     """Grade both editions and run the labs of the student edition, on copies. Raises ReleaseError."""
     jobs, servers, problems = [], {}, []
-    with tempfile.TemporaryDirectory(prefix="pixelwise-release-") as scratch_name:
+    with tempfile.TemporaryDirectory(prefix=".proof-", dir=editions) as scratch_name:
         scratch = Path(scratch_name)
         try:
             for edition in ("instructor", "student"):
