@@ -289,7 +289,7 @@ def table(report: dict) -> Table:
 
 
 def markdown(report: dict, remarks: tuple[str, ...] = ()) -> str:
-    """The report as GitHub's Markdown, in which no text of a server is markup. remarks: sentences above it."""
+    """The report as GitHub's Markdown; no text of a server is markup in it. remarks: sentences above it."""
     rows = [
         f"| {milestone['name']} {milestone['title']} | {_score(milestone)} | {_missing(report, milestone)} |"
         for milestone in report["milestones"]
