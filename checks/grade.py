@@ -473,7 +473,7 @@ class Grading:
                 self.timings[f"with {mode}"] = time.monotonic() - began
 
     def rerun_notebooks(self, root: Path) -> dict | None:
-        """The evidence of the labs; None with --milestone, without notebooks, or with nothing that runs them."""
+        """The evidence of the labs; None with --milestone, without notebooks, or without what runs them."""
         if self.task["kept"]:
             return self.task["labs"]
         if self.options["milestone"]:
