@@ -188,11 +188,17 @@ def left_behind(graded) -> list[str]:
         if int(process.name) != os.getpid():
             for name in ("mountinfo", "environ", "cmdline"):  # a sandbox shows its folder in the first
                 left += [str(process)] if mine.encode() in read(process / name) else []
-    for where, names, _ in os.walk("/sys/fs/cgroup"):  # others come and go meanwhile
-        for name in names:
-            if name.startswith("pixelwise-sandbox-") and is_free(int(name.rpartition("-")[2])):
-                left.append(f"{where}/{name}")
-    return left
+    return left + sorted(cgroups_of_nobody() - STALE)
+
+
+def cgroups_of_nobody() -> set[str]:
+    """The cgroups of sandboxes that are gone; those of other sandboxes come and go meanwhile."""
+    return {
+        f"{where}/{name}"
+        for where, names, _ in os.walk("/sys/fs/cgroup")
+        for name in names
+        if name.startswith("pixelwise-sandbox-") and is_free(int(name.rpartition("-")[2]))
+    }
 
 
 def read(file: Path) -> bytes:
@@ -208,6 +214,9 @@ def is_free(user: int) -> bool:
     with sandbox.LOCK.open("rb+") as lock:
         answer = fcntl.fcntl(lock, fcntl.F_OFD_GETLK, asked)
     return struct.unpack("hhqqi4x", answer)[0] == fcntl.F_UNLCK
+
+
+STALE = cgroups_of_nobody() if sandbox.LOCK.exists() else set()  # not ours: somebody's of before
 
 
 def test_there_are_enough_of_them_and_each_says_what_it_tries():
