@@ -464,13 +464,17 @@ def test_up_of_a_box_that_is_off_copes_with_what_lies_around(box):
     assert str(folder) not in Path("/proc/self/mounts").read_text()
 
 
+def kill_after(seconds: float, box: Box, command: str) -> None:
+    killed = subprocess.Popen([BOX, "--name", box.name, command], stdout=subprocess.DEVNULL)
+    time.sleep(seconds)  # the test is about any moment: nothing to wait for
+    killed.kill()
+    killed.wait()
+
+
 @pytest.mark.parametrize("after", [0.06, 0.2])
 def test_up_recovers_from_an_up_that_was_killed(box, after):
     box.run("down")
-    killed = subprocess.Popen([BOX, "--name", box.name, "up"], stdout=subprocess.DEVNULL)
-    time.sleep(after)  # the test is about any moment: nothing to wait for
-    killed.kill()
-    killed.wait()
+    kill_after(after, box, "up")
     box.run("up")
     assert box.ssh("hostname") == "prod"
     box.processes()
@@ -478,10 +482,7 @@ def test_up_recovers_from_an_up_that_was_killed(box, after):
 
 @pytest.mark.parametrize("after", [0.04, 0.1])
 def test_up_recovers_from_a_reset_that_was_killed(box, after):
-    killed = subprocess.Popen([BOX, "--name", box.name, "reset"], stdout=subprocess.DEVNULL)
-    time.sleep(after)  # the test is about any moment: nothing to wait for
-    killed.kill()
-    killed.wait()
+    kill_after(after, box, "reset")
     box.run("up")
     assert box.ssh("sudo -n hostname") == "prod"
     assert [path.name for path in (BASE / "boxes" / box.name).glob("trash.*")] == []
