@@ -9,6 +9,7 @@ from checks.core import CannotCheck, Failed, Gone, at_most, even_when_gone, hint
 from checks.digits import blank
 from checks.expect import demand, expect
 
+TRIES = 3
 COMPARE = "Compare the whole key, and in constant time: hmac.compare_digest(sent, expected)."
 
 
@@ -23,11 +24,23 @@ def admitted_until_429(api, document, most: int) -> tuple[int, object]:
 
 def used_up(api) -> object:
     """The 429 of a client whose budget is used up. Raises CannotCheck where none comes."""
-    count, _ = api.limit
-    _, answer = admitted_until_429(api, blank(), count + 3)
+    most = 3 * api.limit[0]  # a window may end amid them
+    _, answer = admitted_until_429(api, blank(), most)
     if answer.status != 429:
-        raise CannotCheck(f"no 429 came in {count + 3} requests")
+        raise CannotCheck(f"no 429 came in {most} requests")
     return answer
+
+
+def in_one_window(api, ask):
+    """What `ask` returns: called in a fresh window, and again if a busy machine took longer than it lasts."""
+    seconds = api.limit[1]
+    for _ in range(TRIES):
+        api.fresh_window()
+        began = time.monotonic()
+        asked = ask()
+        if time.monotonic() - began <= 0.9 * seconds:
+            return asked
+    raise CannotCheck(f"{TRIES} times, the requests took longer than the window of {seconds:g} s")
 
 
 # ---- The key --------------------------------------------------------------------------------------------
@@ -144,12 +157,8 @@ def test_401_says_what_it_wants(api):
 )
 def test_exactly_the_limit_is_admitted(api):
     """one client gets exactly as many answers as the limit allows, and then 429"""
-    count, seconds = api.limit
-    api.fresh_window()
-    began = time.monotonic()
-    admitted, answer = admitted_until_429(api, blank(), 2 * count + 5)
-    if time.monotonic() - began > 0.9 * seconds:
-        raise CannotCheck(f"{admitted} requests took longer than the window of {seconds:g} s")
+    count, _ = api.limit
+    admitted, answer = in_one_window(api, lambda: admitted_until_429(api, blank(), 2 * count + 5))
     told = (
         f"{admitted} admitted, then {answer.status}"
         if answer.status == 429
@@ -220,17 +229,20 @@ def test_retry_after_is_true(api):
 )
 def test_wrong_keys_use_up_the_budget_too(api):
     """requests with a wrong key count as well, and get 429 when the budget is used up"""
-    count, seconds = api.limit
-    api.fresh_window()
-    began = time.monotonic()
-    statuses = [api.classify(blank(), key="a guess", patient=False).status for _ in range(count + 1)]
-    if time.monotonic() - began > 0.9 * seconds:
-        raise CannotCheck(f"{count + 1} requests took longer than the window of {seconds:g} s")
-    demand(statuses[-1] == 429, f"{statuses[-1]} to wrong key number {count + 1}", "429")
-    expect(api.classify(blank(), patient=False), 429, "the budget is used up, whatever the key")
+    count, _ = api.limit
+
+    def ask():
+        for _ in range(count + 1):
+            guess = api.classify(blank(), key="a guess", patient=False)
+        return guess, guess.status == 429 and api.classify(blank(), patient=False)
+
+    last_guess, with_the_key = in_one_window(api, ask)
+    demand(last_guess.status == 429, f"{last_guess.status} to wrong key number {count + 1}", "429")
+    expect(with_the_key, 429, "the budget is used up, whatever the key")
 
 
 @points(1, stretch=True)
+@at_most(60)
 @needs("exactly the limit is admitted")
 @hint(
     'RateLimit-Policy: "default";q=30;w=60 and RateLimit: "default";r=<left>;t=<seconds>, on every '
@@ -239,9 +251,8 @@ def test_wrong_keys_use_up_the_budget_too(api):
 def test_the_budget_is_shown(api):
     """every answer of /classify shows the budget: RateLimit-Policy, and RateLimit, which counts down"""
     count, seconds = api.limit
-    api.fresh_window()
-    for left in (count - 1, count - 2):
-        answer = api.classify(blank(), patient=False)
+    answers = in_one_window(api, lambda: [api.classify(blank(), patient=False) for _ in range(2)])
+    for left, answer in zip((count - 1, count - 2), answers, strict=True):
         policy, budget = answer.header("RateLimit-Policy") or "", answer.header("RateLimit") or ""
         demand(
             f"q={count}" in policy and f"w={seconds:g}" in policy,
@@ -256,16 +267,22 @@ def test_the_budget_is_shown(api):
 
 
 @points(1, stretch=True)
+@at_most(60)
 @needs("exactly the limit is admitted")
 @hint("Anybody can write X-Forwarded-For: believe it only from a proxy that you named.")
 def test_a_forged_address_does_not_help(api):
     """a client does not get a new budget by claiming another address in X-Forwarded-For"""
-    used_up(api)
-    for claimed in ("203.0.113.7", "127.0.0.1"):
-        answer = api.classify(
-            blank(), patient=False, headers={"X-Forwarded-For": claimed, "X-Real-IP": claimed}
-        )
-        expect(answer, 429, "the budget is used up, whatever X-Forwarded-For says")
+
+    def ask():
+        used_up(api)
+        for claimed in ("203.0.113.7", "127.0.0.1"):
+            forged = {"X-Forwarded-For": claimed, "X-Real-IP": claimed}
+            answer = api.classify(blank(), patient=False, headers=forged)
+            if answer.status != 429:
+                break
+        return answer
+
+    expect(in_one_window(api, ask), 429, "the budget is used up, whatever X-Forwarded-For says")
 
 
 @points(2, stretch=True)
@@ -274,13 +291,14 @@ def test_a_forged_address_does_not_help(api):
 @hint("Look and count in one step, under a lock: between the two, another thread may have looked as well.")
 def test_the_limit_holds_for_requests_at_the_same_time(api):
     """of many requests at the same time, exactly as many as the limit allows are admitted"""
-    count, seconds = api.limit
-    api.fresh_window()
-    began, document, total = time.monotonic(), blank(), 2 * count
-    with ThreadPoolExecutor(8) as pool:
-        statuses = list(pool.map(lambda _: api.classify(document, patient=False).status, range(total)))
-    if time.monotonic() - began > 0.9 * seconds:
-        raise CannotCheck(f"{total} requests took longer than the window of {seconds:g} s")
+    count, _ = api.limit
+    document, total = blank(), 2 * count
+
+    def ask():
+        with ThreadPoolExecutor(8) as pool:
+            return list(pool.map(lambda _: api.classify(document, patient=False).status, range(total)))
+
+    statuses = in_one_window(api, ask)
     admitted = total - statuses.count(429)
     demand(admitted == count, f"{admitted} of {total} admitted", f"{count} admitted")
 

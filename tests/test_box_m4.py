@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tree import copy_to
 
 from checks import test_m4_machine
 from checks.core import FAILED, PASSED, checks_of
@@ -240,14 +241,10 @@ class Machine:
 def commit_of_this_folder(folder: Path) -> Path:
     """A repository with what is on this disk, committed or not, on its branch main."""
 
-    def run(*command: str, **options) -> bytes:
-        return subprocess.run(command, check=True, capture_output=True, **options).stdout
+    def run(*command: str, **options) -> None:
+        subprocess.run(command, check=True, capture_output=True, **options)
 
-    names = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT)
-    there = [name for name in names.split(b"\0") if name and os.path.lexists(ROOT / os.fsdecode(name))]
-    run("tar", "-cf", str(folder / "files.tar"), "--null", "-T", "-", cwd=ROOT, input=b"\0".join(there))
-    run("tar", "-xf", "files.tar", "--one-top-level=repository", cwd=folder)
-    repository = folder / "repository"
+    repository = copy_to(folder / "repository")
     run("git", "init", "-q", "-b", "main", cwd=repository)
     run("git", "add", "-A", cwd=repository)
     run(

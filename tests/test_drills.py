@@ -5,12 +5,11 @@ They need root and the packages that `box` names; without them they fail.
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from test_setup import tracked
+from tree import copy_to
 
 ROOT = Path(__file__).resolve().parent.parent
 TITLES = subprocess.run([ROOT / "deploy/box/drills", "--list"], capture_output=True, text=True, check=True)
@@ -47,9 +46,7 @@ def test_drill(rows, title):
 
 
 def test_a_unit_that_does_not_hold_what_it_should_is_noticed(tmp_path):
-    for name in tracked():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, tmp_path / name)
+    copy_to(tmp_path)
     unit = tmp_path / "deploy/pixelwise.service"
     text = unit.read_text()
     for line, instead in {

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from selenium import webdriver
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
-from test_setup import tracked
+from tree import copy_to
 
 ROOT = Path(__file__).resolve().parent.parent
 LABS = sorted(path.name for path in ROOT.glob("labs/0[0-9]_*.ipynb") if not path.name.startswith("04"))
@@ -29,10 +28,7 @@ PICTURES = ".jp-OutputArea-output img"
 def lab(tmp_path_factory):
     """The address of a JupyterLab on a copy of the repo."""
     folder = tmp_path_factory.mktemp("jupyter")
-    for name in tracked():
-        if not name.startswith("tests/"):
-            (folder / "repo" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / "repo" / name)
+    copy_to(folder / "repo")
     (folder / "app/settings").mkdir(parents=True)
     share = Path(sys.prefix) / "share/jupyter/lab"
     for part in ("static", "schemas", "themes"):

@@ -16,17 +16,12 @@ import joblib
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from tree import copy_to
 
 from models.classifier import classify_batch
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = re.findall(r"^(?:# )?([A-Z_0-9]+)=", (ROOT / ".env.example").read_text(), re.M)
-
-
-def tracked() -> list[str]:
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
-    return [name for name in names if name and (ROOT / name).is_file()]
 
 
 def run(clone: Path, *words: str, cwd: Path = Path("/"), **environ) -> subprocess.CompletedProcess:
@@ -41,10 +36,7 @@ def run(clone: Path, *words: str, cwd: Path = Path("/"), **environ) -> subproces
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory) -> Path:
     """A copy of the repo on which `bash setup-server.sh` ran once; its folder has a space in its name."""
-    folder = tmp_path_factory.mktemp("a fresh machine") / "pixel wise"
-    for name in tracked():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, folder / name)
+    folder = copy_to(tmp_path_factory.mktemp("a fresh machine") / "pixel wise")
     ran = run(folder)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     (folder / "first-run.txt").write_text(ran.stdout)
