@@ -168,6 +168,7 @@ def test_exactly_the_limit_is_admitted(api):
 
 
 @points(1)
+@at_most(60)
 @needs("exactly the limit is admitted", "m1.results answers")
 @hint("Monitors ask /health all day: attach the limit to /classify alone.")
 def test_health_and_results_are_never_limited(api):
