@@ -9,6 +9,7 @@ import wire
 
 # the longest first: side by side, a file that starts last keeps all others waiting for it
 FIRST = ("test_drills", "test_labs", "test_lab04", "test_box_m4", "test_setup", "test_grade", "test_hostile")
+FIRST += ("test_labs_browser",)
 
 
 def pytest_collection_modifyitems(items):

@@ -1,42 +1,22 @@
 """/docs and /redoc as a student sees them: in a real browser, without any other host."""
 
 import json
-from pathlib import Path
 from urllib.parse import urlsplit
 
+import chromium
 import pytest
 import wire
-from selenium import webdriver
 from selenium.common.exceptions import StaleElementReferenceException
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
-INSTALL = "sudo apt-get install -y chromium chromium-driver"
 SECONDS = 60  # a browser on a busy machine takes its time
 
 
 @pytest.fixture
 def browser(tmp_path):
-    for program in (CHROMIUM, DRIVER):
-        assert program.exists(), f"{program} is missing: {INSTALL}"
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-dev-shm-usage",
-        "--window-size=1300,1600",
-        f"--user-data-dir={tmp_path / 'profile'}",
-    ):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    log = {"browser": "ALL", "performance": "ALL"}
+    driver = chromium.start(tmp_path / "profile", "1300,1600", loggingPrefs=log)
     yield driver
     driver.quit()
 

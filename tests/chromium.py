@@ -1,0 +1,31 @@
+"""Debian's Chromium without a window, driven by selenium."""
+
+from pathlib import Path
+
+from selenium import webdriver
+
+CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+INSTALL = "sudo apt-get install -y chromium chromium-driver"
+
+
+def start(profile: Path, size: str, **capabilities) -> webdriver.Chrome:
+    """A browser whose window has this size ("1366,768") and whose profile is kept in this folder."""
+    for program in (CHROMIUM, DRIVER):
+        assert program.exists(), f"{program} is missing: {INSTALL}"
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for flag in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-dev-shm-usage",
+        f"--window-size={size}",
+        f"--user-data-dir={profile}",
+    ):
+        options.add_argument(flag)
+    for name, value in capabilities.items():
+        options.set_capability(f"goog:{name}", value)
+    return webdriver.Chrome(options, webdriver.ChromeService(str(DRIVER)))
