@@ -241,6 +241,14 @@ class Api:
             self.tell(f"waiting {seconds} s, so that a new window of the rate limit opens")
             self.pause(seconds)
 
+    def shares_budget(self, body) -> bool:
+        """Whether a client that never asked before is refused as well. Ask when one has just got its 429."""
+        kept, self.exchanges = self.exchanges, []
+        self.move()
+        self.shared_budget = self.own_addresses and self.classify(body, patient=False).status == 429
+        self.exchanges = kept
+        return self.shared_budget
+
     # ---- the requests ----
 
     def get(self, path: str, **options) -> Answer:
@@ -260,8 +268,14 @@ class Api:
         data = body if isinstance(body, bytes) else json.dumps(body, separators=(",", ":")).encode()
         options.setdefault("curl_body", getattr(body, "curl", None))
         path = options.pop("path", "/classify")
-        self.counted_until = time.monotonic() + self.limit[1]
-        answer = self.ask("POST", path, body=data, headers=headers, **options)
+
+        def ask() -> Answer:
+            try:
+                return self.ask("POST", path, body=data, headers=headers, **options)
+            finally:
+                self.counted_until = time.monotonic() + self.limit[1]
+
+        answer = ask()
         for attempt in range(3 if patient else 0):
             if answer.status != 429:
                 break
@@ -270,7 +284,7 @@ class Api:
             else:
                 self.shared_budget = self.own_addresses
                 self._wait_for_the_window(answer)
-            answer = self.ask("POST", path, body=data, headers=headers, **options)
+            answer = ask()
         if answer.status == 429 and patient:
             raise CannotCheck("the rate limit still refused the request after its window should have ended")
         return answer

@@ -124,6 +124,16 @@ def outcome(url: str, number: int) -> tuple:
     return tuple((r.name, r.status, r.earned, r.received, r.expected) for r in grade(url, seed=number))
 
 
+def test_a_budget_that_all_clients_share_is_counted_in_a_window_of_its_own():
+    with running("-m", "faulty.service", "one budget for all clients") as url:
+        wait_for(url)
+        for _ in range(2):  # the second one has to wait for the end of a window that it did not see begin
+            result = grading.run("m3.exactly the limit is admitted", url, KEY, limit=LIMIT)
+            assert (result.status, result.received) == (core.PASSED, "")
+        result = grading.run("m3.every client has a budget of its own", url, KEY, limit=LIMIT)
+        assert result.status == core.FAILED
+
+
 def test_a_machine_that_stands_still_for_a_window_costs_nobody_points():
     """The grader's and the server's machine is often the same one, and a busy one."""
     names = [
