@@ -8,8 +8,10 @@ import pytest
 import wire
 
 # the longest first: side by side, a file that starts last keeps all others waiting for it
-FIRST = ("test_drills", "test_labs", "test_lab04", "test_box_m4", "test_setup", "test_grade", "test_hostile")
-FIRST += ("test_labs_browser",)
+FIRST = (
+    *("test_drills", "test_labs", "test_lab04", "test_box_m4", "test_checks_servers", "test_labs_browser"),
+    *("test_setup", "test_box", "test_process", "test_grade", "test_checks_table", "test_hostile"),
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -6,6 +6,7 @@ import html.parser
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -26,12 +27,19 @@ LIMIT = "12/5"
 @contextlib.contextmanager
 def running(*command: str, **environ: str):
     """A server that prints its port, as a process of its own; gives its URL."""
+    with started(*command, **environ) as (_, url):
+        yield url
+
+
+@contextlib.contextmanager
+def started(*command: str, **environ: str):
+    """The same; gives the process as well."""
     environ = os.environ | {"KEY": KEY, "LIMIT": LIMIT, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"} | environ
     process = subprocess.Popen(
         [sys.executable, *command], cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     try:
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        yield process, f"http://127.0.0.1:{int(process.stdout.readline())}"
     finally:
         process.kill()
         process.wait()
@@ -132,6 +140,39 @@ def test_a_budget_that_all_clients_share_is_counted_in_a_window_of_its_own():
             assert (result.status, result.received) == (core.PASSED, "")
         result = grading.run("m3.every client has a budget of its own", url, KEY, limit=LIMIT)
         assert result.status == core.FAILED
+
+
+GRADER = """
+import sys
+from checks import grading
+session = grading.session(grading.all_checks(), grading.given_for(url=sys.argv[1]), 1)
+session.run("m1.health answers")
+print("ready", flush=True)
+sys.stdin.readline()
+print(session.run("m1.answers come in time"))
+"""
+
+
+def test_a_machine_that_was_paused_amid_a_check_changes_no_grade():
+    with started("-m", "faulty.service") as (server, url):
+        wait_for(url)
+        command, pipe = [sys.executable, "-c", GRADER, url], subprocess.PIPE
+        grader = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True, bufsize=1)
+        try:
+            assert grader.stdout.readline() == "ready\n"
+            server.send_signal(signal.SIGSTOP)
+            grader.stdin.write("go\n")
+            time.sleep(0.5)  # now its request waits for an answer
+            grader.send_signal(signal.SIGSTOP)
+            time.sleep(5)
+            grader.send_signal(signal.SIGCONT)
+            time.sleep(0.3)  # now it has given up
+            server.send_signal(signal.SIGCONT)
+            told = grader.communicate(timeout=60)[0]
+            assert f"status='{core.PASSED}'" in told, told
+        finally:
+            grader.kill()
+            grader.wait()
 
 
 def test_a_machine_that_stands_still_for_a_window_costs_nobody_points():
