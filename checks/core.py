@@ -284,17 +284,20 @@ class Pulse:
 
     def __enter__(self):
         self.stopped, self._over = False, threading.Event()
-        threading.Thread(target=self._beat, daemon=True).start()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread.start()
         return self
 
     def _beat(self) -> None:
-        last = time.monotonic()
-        while not self._over.wait(0.1):
+        over, last = False, time.monotonic()
+        while not over:
+            over = self._over.wait(0.1)
             last, before = time.monotonic(), last
             self.stopped |= last - before > 1.1
 
     def __exit__(self, *_):
         self._over.set()
+        self._thread.join()
 
 
 MISSING = {
