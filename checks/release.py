@@ -252,10 +252,15 @@ def student_lab(text: str) -> str:
     notebook["cells"] = [
         cell for cell in notebook["cells"] if "solution" not in cell["metadata"].get("tags", [])
     ]
+    return json.dumps(never_run(notebook), indent=1, ensure_ascii=False) + "\n"
+
+
+def never_run(notebook: dict) -> dict:
+    """The notebook, whose outputs and execution counts are taken away."""
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             cell |= {"outputs": [], "execution_count": None}
-    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+    return notebook
 
 
 # ---- Which files ----------------------------------------------------------------------------------------

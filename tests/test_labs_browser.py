@@ -18,6 +18,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 from tree import copy_to
 
+from checks.release import never_run
+
 ROOT = Path(__file__).resolve().parent.parent
 BOX = ROOT / "deploy" / "box" / "box"
 LABS = sorted(path.name for path in ROOT.glob("labs/0[0-9]_*.ipynb"))
@@ -47,7 +49,7 @@ def lab(tmp_path_factory, prod):
     folder = tmp_path_factory.mktemp("jupyter")
     copy_to(folder / "repo")
     for path in (folder / "repo/labs").glob("*.ipynb"):
-        without_outputs(path)
+        path.write_text(json.dumps(never_run(json.loads(path.read_text()))))  # all comes from this run
     (folder / "app/settings").mkdir(parents=True)
     share = Path(sys.prefix) / "share/jupyter/lab"
     for part in ("static", "schemas", "themes"):
@@ -77,15 +79,6 @@ def lab(tmp_path_factory, prod):
     finally:
         process.terminate()
         process.wait(30)
-
-
-def without_outputs(path: Path) -> None:
-    """So that what is shown afterwards comes from this run."""
-    notebook = json.loads(path.read_text())
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "code":
-            cell |= {"outputs": [], "execution_count": None}
-    path.write_text(json.dumps(notebook))
 
 
 @pytest.fixture(scope="module")
