@@ -14,6 +14,7 @@ unpickling and without scikit-learn. Any other pipeline is served through its ow
 import functools
 import hashlib
 import io
+import logging
 import os
 import re
 import tempfile
@@ -122,6 +123,21 @@ def listed_digest(path: Path) -> str:
         f"no SHA256SUMS lists {path.name[:80]}: correct MODEL_PATH, or set MODEL_SHA256 to the digest "
         "that the publisher of the file names (sha256sum prints that of the file that is here)"
     )
+
+
+def can_classify(model: Classifier) -> bool:
+    """Classify a blank picture, now; the log says why when it fails."""
+    try:
+        return bool(model.classify_batch(np.zeros((1, 28, 28), dtype=np.uint8)))
+    except Exception:
+        logging.getLogger("pixelwise").exception("the model cannot classify a blank picture")
+        return False
+
+
+def model_version(path: str) -> str:
+    """The version that the artefact's name ends in: v1.1 for …_v1_1.pkl; without one, the whole name."""
+    found = re.search(r"_(v\d+(?:_\d+)*)$", Path(path).stem)
+    return found[1].replace("_", ".") if found else Path(path).stem
 
 
 # ---- Preparing: from a pipeline to plain arrays ---------------------------------------------------------

@@ -60,13 +60,15 @@ def stop_all(processes: list[wire.Process]) -> None:
 
 @pytest.fixture
 def copy_of_the_repo(tmp_path) -> Path:
-    """server.py, schemas/ and models/ in a folder of their own, to be changed at will."""
+    """server.py, its modules, schemas/ and models/ in a folder of their own, to be changed at will."""
     copy = tmp_path / "repo"
     (copy / "models").mkdir(parents=True)
     shutil.copy(wire.SERVER, copy / "server.py")
     shutil.copytree(wire.ROOT / "schemas", copy / "schemas")
-    for file in (wire.ROOT / "models").glob("*.py"):
-        shutil.copy(file, copy / "models")
+    (copy / "deploy").mkdir()
+    for folder in ("deploy", "models"):
+        for file in (wire.ROOT / folder).glob("*.py"):
+            shutil.copy(file, copy / folder)
     artefact = wire.ROOT / wire.SETTINGS["MODEL_PATH"]
     shutil.copy(artefact.parent / "SHA256SUMS", copy / "models")
     (copy / "models" / artefact.name).symlink_to(artefact)

@@ -389,7 +389,10 @@ FORWARDED = [
     ("IPv6", [("X-Forwarded-For", "2001:DB8:0:0:0:0:0:1")], "2001:db8::1"),
     ("junk", [("X-Forwarded-For", "198.51.100.9, junk")], "127.0.0.1"),
     ("a junk header", [("X-Forwarded-For", "198.51.100.9"), ("X-Forwarded-For", "junk")], "127.0.0.1"),
-    ("a port", [("X-Forwarded-For", "198.51.100.9:80")], "127.0.0.1"),
+    ("a port", [("X-Forwarded-For", "198.51.100.9:80")], "198.51.100.9"),
+    ("a port of IPv6", [("X-Forwarded-For", "[2001:db8:9::9]:80")], "2001:db8:9::9"),
+    ("a zone", [("X-Forwarded-For", "fe80::9%eth0")], "fe80::9"),
+    ("only a port", [("X-Forwarded-For", ":80")], "127.0.0.1"),
     ("a number", [("X-Forwarded-For", "3232235777")], "127.0.0.1"),
     ("nothing after the comma", [("X-Forwarded-For", "198.51.100.9,")], "127.0.0.1"),
     ("nothing", [("X-Forwarded-For", "")], "127.0.0.1"),
@@ -621,6 +624,13 @@ NOT_JSON = {
     "Latin-1": '{"pixels": "é"}'.encode("latin-1"),
     "UTF-8 broken": b'{"pixels": "\xc3\x28"}',
     "UTF-8 overlong": b'{"pixels": "\xc0\xaf"}',
+    "a lone surrogate as a name": b'{"\\ud800": 1, ' + encoded(DIGIT)[1:],
+    "a lone surrogate as a pixel": picture('"\\udfff"'),
+    "a pixel of 4,000 digits": picture("9" * 4000),
+    "33 levels of pixels": b'{"pixels":' + b"[" * 32 + b"]" * 32 + b"}",
+    "900 levels of pixels": b'{"pixels":' + b"[" * 900 + b"]" * 900 + b"}",
+    "900 levels of unknown": b'{"x":' + b"[" * 900 + b"]" * 900 + b"," + encoded(DIGIT)[1:],
+    "900 levels and a broken end": b'{"x":' + b"[" * 900,
     "UTF-8 of a surrogate": b'{"pixels": "\xed\xa0\x80"}',
     "bytes": bytes(range(256)),
     "a byte order mark": b"\xef\xbb\xbf" + encoded(DIGIT),
@@ -652,12 +662,6 @@ REFUSED = (
             "additionalProperties",
             ["__proto__"],
         ),
-        "a lone surrogate as a name": (
-            b'{"\\ud800": 1, ' + encoded(DIGIT)[1:],
-            "additionalProperties",
-            ["\ud800"],
-        ),
-        "a lone surrogate as a pixel": (picture('"\\udfff"'), "type", ["pixels", 3, 17]),
         "a NUL as a name": (b'{"\\u0000": 1, ' + encoded(DIGIT)[1:], "additionalProperties", ["\0"]),
         "pixels of null": (b'{"pixels": null}', "type", ["pixels"]),
         "pixels of text": (b'{"pixels": "' + b"0" * 28 + b'"}', "type", ["pixels"]),
@@ -686,16 +690,15 @@ REFUSED = (
         "an object as a row": (encoded({"pixels": [*ROWS[:27], {}]}), "type", ["pixels", 27]),
         "1000 empty rows": (encoded({"pixels": [[]] * 1000}), None, None),
         "300 and 300": (encoded({"pixels": [[300] * 28] * 28}), "maximum", ["pixels", 0, 0]),
+        "32 levels of pixels": (b'{"pixels":' + b"[" * 31 + b"]" * 31 + b"}", "minItems", ["pixels"]),
+        "a text of brackets": (b'{"pixels":"' + b"[{" * 900 + b'\\""}', "type", ["pixels"]),
         "a valid part as a JSON text": (encoded({"pixels": json.dumps(ROWS)}), "type", ["pixels"]),
-        "300 levels of pixels": (b'{"pixels":' + b"[" * 300 + b"]" * 300 + b"}", None, None),
-        "900 levels of pixels": (b'{"pixels":' + b"[" * 900 + b"]" * 900 + b"}", None, None),
-        "900 levels of unknown": (b'{"x":' + b"[" * 900 + b"]" * 900 + b"," + encoded(DIGIT)[1:], None, None),
     }
     | {
         f"a pixel of {value[:20]}": (picture(value), keyword, ["pixels", 3, 17])
         for keyword, values in {
-            "minimum": ["-1", "-256", "-1.0", "-1e308", "-" + "9" * 4000],
-            "maximum": ["256", "300", "256.0", "1e308", "99999999999999999999", "9" * 4000],
+            "minimum": ["-1", "-256", "-1.0", "-1e308", "-" + "9" * 300],
+            "maximum": ["256", "300", "256.0", "1e308", "99999999999999999999", "9" * 300],
             "type": [
                 "true",
                 "false",
@@ -732,7 +735,7 @@ def test_what_the_schema_refuses_is_422_with_the_place_and_the_keyword(server, n
     body, keyword, place = REFUSED[name]
     answer = server.classify(body)
     assert answer.status == 422, repr(answer)
-    assert 1 <= len(answer.detail) <= 10
+    assert len(answer.detail) == 1
     document = json.loads(body)
     for problem in answer.detail:
         follow(document, problem)
@@ -808,7 +811,7 @@ def test_many_faults_give_at_most_ten_entries(server):
     rows = [[300, -1, True, None, "x", 0.5, [], {}] * 4] * 40
     answer = server.classify({"pixels": rows} | {f"unknown {n}": n for n in range(50)})
     assert answer.status == 422
-    assert 1 <= len(answer.detail) <= 10
+    assert len(answer.detail) == 1
 
 
 def test_no_pixel_reaches_the_log(server):

@@ -1,0 +1,465 @@
+"""A waitress that loses nothing and that nobody holds up: serves one WSGI application on one socket.
+
+    serve(application, systemd.listen("127.0.0.1", 8000))     # until SIGTERM or SIGINT
+ waitress parses HTTP/1.1 in one event loop, hands each request to a worker thread, and sends the answers.
+Left to itself it kills what is under way at SIGTERM, knows no deadline but `channel_timeout` (which any byte
+renews, which runs on the wall clock, and which waits for a client that may never read), spills large bodies
+to TMPDIR, and answers bytes that are not HTTP in plain text, past the application and its log. What this
+adds:
+
+- a drain: `serve` stops accepting, finishes what was accepted, and returns within ten seconds
+- deadlines in both directions, on the monotonic clock: a request must arrive, and an answer must be read
+- places by address: whoever opens many connections leaves room for everybody else
+- bounded work and memory: one request a connection at a time, bodies over `max_body` are counted and not
+  kept, and between two looks at all connections the event loop answers for SLICE_SECONDS at most
+- framing that is no matter of opinion (framing.py), and a refusal that arrives before the close
+- broken requests reach an application, too: `broken`, with environ["serving.error"], answers them in JSON
+- `at_once`: an application that is fast and never waits answers in the event loop itself, for handing each
+  request to a thread and back would take longer than the answer
+- systemd hears that it is ready, alive and stopping, and may pass the socket (systemd.py)
+ It uses these internals of waitress 3.0.2, so the pin and tests/test_wire.py belong together: of HTTPChannel
+`request`, `requests`, `requests_lock`, `received`, `service`, `total_outbufs_len`, `will_close`,
+`close_when_flushed`, `_flush_exception`, `_flush_some`, `handle_write`, `handle_close`, `send_continue`; of
+HTTPRequestParser `parse_header`, `received`, `body_rcv`, `error`, `completed`; of WSGITask `start`, `write`,
+`get_environment`; of TcpWSGIServer `readable`, `handle_accept`, `add_task`, `active_channels`,
+`task_dispatcher`.
+"""
+
+import json
+import logging
+import signal
+import socket
+import struct
+import threading
+from collections import Counter, deque
+from contextlib import suppress
+from time import monotonic
+
+from waitress import wasyncore
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.server import TcpWSGIServer
+from waitress.task import WSGITask
+from waitress.utilities import Error, RequestEntityTooLarge
+
+from deploy.addresses import line_of
+from deploy.framing import Parser
+from deploy.systemd import notify, passed_by_systemd, watched
+
+log = logging.getLogger("serving")
+
+PLACES = 256  # connections at once; a client address may have a quarter of them
+REQUEST_SECONDS, READ_SECONDS, IDLE_SECONDS = (
+    10,
+    10,
+    60,
+)  # to send a request, to read PROGRESS, and between two
+SCARCE_REQUEST, SCARCE_READ, SCARCE_IDLE = 2, 2, 1  # the same while places are scarce
+PROGRESS = 1024  # bytes that a client must take of a waiting answer in READ_SECONDS
+QUIET_SECONDS = 1  # after the last answer, a client that sends nothing for so long has read it
+HANDSHAKE_SECONDS = 0.1  # a handshake that had begun before SIGTERM has so long to be completed
+DRAIN_SECONDS = 8  # accepted requests have so long to finish after SIGTERM
+SLICE_SECONDS = 0.05  # of answering in the event loop, before it looks at all connections again
+TICK_SECONDS = 0.25  # between two looks at the deadlines
+THREADS_AT_NEED = (
+    4  # for an application that may take its time, once a request is stuck in it; until then one
+)
+READ_ON = 16  # times max_body are read of a body that is too large, so that its connection can stay open
+
+SENTENCES = {  # what the default `broken` says
+    400: "this is not a valid HTTP/1.1 request: compare it with what curl -v sends",
+    408: "the request took too long to arrive: send it again, faster",
+    431: "the request line and the headers are too long together: send fewer or shorter ones",
+    500: "the server failed: report this to its operator",
+    501: "this Transfer-Encoding is unknown: send a Content-Length, or chunked",
+    503: "too many connections from this address: close some, or wait a moment",
+}
+
+
+def answer_broken(environ, start_response):
+    """The default application for broken requests: {"detail": a sentence} with the status of the error. It
+    leaves the sentence in environ["serving.why"], for whoever logs."""
+    status = environ["serving.error"]
+    environ["serving.why"] = SENTENCES.get(int(status[:3]), status[4:])
+    body = json.dumps({"detail": environ["serving.why"]}).encode()
+    start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+class RequestTimeout(Error):
+    code, reason = 408, "Request Timeout"
+
+
+class TooManyConnections(Error):
+    code, reason = 503, "Service Unavailable"
+
+
+# ---- Requests -------------------------------------------------------------------------------------------
+
+
+class Task(WSGITask):
+    """One request. Broken ones reach an application too, and a connection that will close says so."""
+
+    def service(self):
+        super().service()
+        self.channel.server.finished += 1
+
+    def start(self):
+        super().start()
+        if self.request.error or self.request.connection_close or self.channel.server.draining.is_set():
+            self.set_close_on_finish()
+
+    def write(self, data):
+        if not self.wrote_header and data and self.content_length == len(data):
+            head, self.wrote_header = self.build_response_header(), True  # both in one send
+            self.content_bytes_written = self.channel.write_soon(head + data) - len(head)
+        else:
+            super().write(data)
+
+    def get_environment(self):
+        environ = super().get_environment()
+        error = self.request.error
+        if isinstance(error, RequestEntityTooLarge):  # this one the application answers, when its turn comes
+            environ["CONTENT_LENGTH"] = str(
+                max(self.request.content_length, self.channel.adj.inbuf_overflow + 1)
+            )
+        elif error:
+            environ["serving.error"] = f"{error.code} {error.reason}"
+        return environ
+
+
+# ---- Connections ----------------------------------------------------------------------------------------
+
+
+class Channel(HTTPChannel):
+    """A connection, with what it has to do until when.
+
+    since: when it last did what counts: connected, began a request, or got an answer (`monotonic` seconds).
+    rest: bytes received and not parsed yet, as its next request waits until the last one is answered and
+    sent.
+    mark: when a waiting answer was last looked at, and how many bytes had been sent by then; or None.
+    """
+
+    parser_class, task_class, error_task_class = Parser, Task, Task
+
+    def __init__(self, server, sock, addr, adj, map=None):
+        self.since, self.rest, self.sent, self.mark, self.lingers = monotonic(), b"", 0, None, False
+        self.line = line_of(addr[0])
+        super().__init__(server, sock, addr, adj, map=map)
+
+    def received(self, data):
+        with self.requests_lock:
+            self.rest += data
+            self.parse_next()
+
+    def parse_next(self) -> None:
+        """Parse what was received up to the end of the next request; called with `requests_lock` held."""
+        while self.rest and not (self.requests or self.will_close or self.close_when_flushed):
+            if self.request is None:
+                self.rest = self.rest.lstrip(b"\r\n")  # empty lines are no progress (RFC 9112, section 2.2)
+                if not self.rest:
+                    return
+                self.request, self.since = self.parser_class(self.adj), monotonic()
+            used = self.request.received(self.rest)
+            self.rest = self.rest[used:]
+            if self.request.expect_continue and self.request.headers_finished and not self.sent_continue:
+                self.send_continue()
+            if self.request.completed:
+                self.answer_soon()
+
+    def answer_soon(self, error: Error | None = None) -> None:
+        """The request is complete, or as complete as it will get; called with `requests_lock` held."""
+        request = self.request or self.parser_class(self.adj)
+        request.error = error or request.error
+        self.request, self.sent_continue = None, False
+        self.requests.append(request)
+        self.server.add_task(self)
+
+    def service(self):
+        super().service()
+        with self.requests_lock:
+            self.since = monotonic()
+            self.parse_next()
+
+    def send(self, data, do_close=True):
+        sent = super().send(data, do_close)
+        self.sent += sent
+        return sent
+
+    def handle_write(self):
+        if not self.close_when_flushed:
+            super().handle_write()
+            return
+        self._flush_exception(self._flush_some)
+        if self.will_close:
+            self.handle_close()
+        elif (
+            not self.total_outbufs_len
+        ):  # a close now would reset what the client is still to read: wait a little
+            self.close_when_flushed, self.lingers, self.since = False, True, monotonic()
+            self.last_sign = self.since
+            with suppress(OSError):
+                self.socket.shutdown(socket.SHUT_WR)
+
+    def readable(self):
+        return self.lingers or super().readable()
+
+    def handle_read(self):
+        if not self.lingers:
+            super().handle_read()
+            return
+        with suppress(OSError):
+            if self.recv(65536):
+                self.last_sign = monotonic()
+                return
+        self.handle_close()
+
+    def is_idle(self) -> bool:
+        return not (self.requests or self.request or self.total_outbufs_len or self.rest)
+
+    def look(self, now: float, scarce: bool) -> None:
+        """Cut off a client that holds its place for nothing."""
+        if self.total_outbufs_len:
+            if self.mark is None:
+                self.mark = (now, self.sent)
+            elif now - self.mark[0] > (SCARCE_READ if scarce else READ_SECONDS):
+                if self.sent - self.mark[1] < PROGRESS:
+                    self.cut()
+                self.mark = (now, self.sent)
+            return
+        self.mark = None
+        waited = now - self.since
+        if self.lingers:
+            if scarce or now - self.last_sign > QUIET_SECONDS or waited > REQUEST_SECONDS:
+                self.handle_close()
+        elif self.request is not None and not self.requests:
+            if waited > (SCARCE_REQUEST if scarce else REQUEST_SECONDS):
+                with self.requests_lock:
+                    self.answer_soon(RequestTimeout(""))
+        elif self.is_idle() and waited > (SCARCE_IDLE if scarce else IDLE_SECONDS):
+            self.handle_close()
+
+    def cut(self) -> None:
+        """Close it now; what is still to be sent is dropped, and the kernel's memory for it is free."""
+        with suppress(OSError):
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.handle_close()
+
+
+# ---- The server -----------------------------------------------------------------------------------------
+
+
+class Server(TcpWSGIServer):
+    """waitress's server on a listening socket, with the deadlines, the places, the watchdog and the drain.
+
+    app, broken: WSGI applications, for requests and for what is none (see `answer_broken`).
+    draining: set once it stops accepting; an application that holds it, too, can tell its clients.
+    alive: called about once a second where systemd wants its watchdog fed: does the application still work?
+    at_once: `app` never waits, and answers in the event loop.
+    max_body: bytes of a body; a larger one is not kept, and the application sees its CONTENT_LENGTH alone.
+    trusted: an address (a proxy's) that may have any number of the places.
+    """
+
+    channel_class = Channel
+
+    def __init__(
+        self,
+        app,
+        listener: socket.socket,
+        *,
+        broken=answer_broken,
+        draining: threading.Event | None = None,
+        alive=None,
+        at_once: bool = False,
+        max_body: int = 64 * 1024,
+        trusted: str = "",
+    ):
+        self.draining, self.at_once = draining or threading.Event(), at_once
+        self.alive = alive if watched() else None
+        self.trusted = line_of(trusted)
+        self.due = deque()  # channels with a request that will be answered at once
+        self.finished = self.finished_before = 0  # requests
+        self.next_look = self.next_beat = 0.0
+        limits = {
+            "connection_limit": PLACES + 2,
+            "max_request_header_size": 16384,
+            "ident": None,
+        }  # 2: its own
+        limits |= {"max_request_body_size": READ_ON * max_body, "inbuf_overflow": max_body}
+        limits |= {"outbuf_overflow": 2**30, "clear_untrusted_proxy_headers": False}
+        # more threads would only take the GIL from each other: on idle cores four answered a fifth as much
+        adj = Adjustments(threads=0 if at_once else 1, **limits)
+        sockinfo = (listener.family, listener.type, listener.proto, listener.getsockname())
+
+        def application(environ, start_response):
+            return (broken if "serving.error" in environ else app)(environ, start_response)
+
+        super().__init__(application, map={}, _sock=listener, adj=adj, sockinfo=sockinfo, bind_socket=False)
+
+    def run(self) -> None:
+        """Serve until `draining` is set, then drain."""
+        while not self.draining.is_set():
+            self.turn(TICK_SECONDS)
+        self.drain()
+
+    def turn(self, timeout: float) -> None:
+        """One round of the event loop: send, receive and accept what is ready, then answer what is due.
+        The next request of a channel waits until its last answer is sent, so that no answer piles up."""
+        if not all(channel.total_outbufs_len for channel in self.due):
+            timeout = 0
+        wasyncore.loop(timeout=timeout, use_poll=True, map=self._map, count=1)
+        until = monotonic() + SLICE_SECONDS
+        for _ in range(len(self.due)):
+            channel = self.due.popleft()
+            if channel.total_outbufs_len:
+                self.due.append(channel)
+            elif channel.connected:
+                channel.service()
+                if channel.connected and (channel.total_outbufs_len or channel.close_when_flushed):
+                    channel.handle_write()  # without a round for it
+            if monotonic() > until:
+                break
+
+    def add_task(self, task):
+        if self.at_once:
+            self.due.append(task)
+        else:
+            super().add_task(task)
+
+    def pull_trigger(self):
+        """Wake the event loop; what runs in it need not."""
+        if not self.at_once:
+            super().pull_trigger()
+
+    def stop(self, *_) -> None:
+        """The handler of SIGTERM and SIGINT. Only the first one counts: a second may come after the close."""
+        if not self.draining.is_set():
+            self.draining.set()
+            super().pull_trigger()
+
+    def set_socket_options(self, connection):
+        super().set_socket_options(connection)
+        if self.draining.is_set():
+            lowest_ttl(connection, 0)
+
+    def readable(self):
+        """Whether to accept: asked in every round, so the deadlines are kept here, as waitress does it. Where
+        all places are taken, new connections wait in the kernel's queue."""
+        now = monotonic()
+        if now >= self.next_look:
+            self.look(now)
+        return self.accepting and len(self.active_channels) < PLACES
+
+    def handle_accept(self):
+        before = set(self.active_channels)
+        super().handle_accept()
+        for number in self.active_channels.keys() - before:
+            self.admit(self.active_channels[number])
+
+    def allowed(self) -> int:
+        """How many places one line may have: a quarter of all, and no more than are free. So those who take
+        many leave as many, and an address that has none yet gets in."""
+        return max(1, min(PLACES // 4, PLACES - len(self.active_channels)))
+
+    def admit(self, channel: Channel) -> None:
+        """Keep a new connection within the places of its line: an idle one of the same line makes room for
+        it, and where there is none, it is answered 503."""
+        same = [other for other in self.active_channels.values() if other.line == channel.line]
+        if len(same) <= self.allowed() or channel.line == self.trusted:
+            return
+        idle = [other for other in same if other.is_idle() and not other.lingers and other is not channel]
+        if idle:
+            min(idle, key=lambda other: other.since).handle_close()
+        else:
+            with channel.requests_lock:
+                channel.answer_soon(TooManyConnections(""))
+
+    def look(self, now: float) -> None:
+        """Every TICK_SECONDS: cut off the slow and the idle; once a second: get past a stuck request, and
+        feed the watchdog."""
+        self.next_look = now + TICK_SECONDS
+        channels = list(self.active_channels.values())
+        scarce, allowed = PLACES - len(channels) < PLACES // 4, self.allowed()
+        held = Counter(channel.line for channel in channels)
+        for channel in channels:
+            channel.look(now, scarce or (held[channel.line] >= allowed and channel.line != self.trusted))
+        if now < self.next_beat:
+            return
+        self.next_beat = now + 1
+        if self.task_dispatcher.queue and self.finished == self.finished_before:
+            self.task_dispatcher.set_thread_count(THREADS_AT_NEED)
+        self.finished_before = self.finished
+        if self.alive:
+            beat = Beat(self.alive)
+            if self.at_once:
+                beat.service()
+            else:
+                self.add_task(beat)
+
+    def drain(self) -> None:
+        """Accept what is in the queue, refuse the rest, finish all that was accepted, then close."""
+        notify("STOPPING=1")
+        if not passed_by_systemd():  # a passed socket keeps its queue for the next process
+            lowest_ttl(self.socket, 255)
+            until = monotonic() + HANDSHAKE_SECONDS
+            while monotonic() < until:
+                self.turn(0.02)
+                known = -1
+                while known < len(self.active_channels):
+                    known = len(self.active_channels)
+                    self.handle_accept()
+        wasyncore.dispatcher.close(self)
+        self.task_dispatcher.set_thread_count(THREADS_AT_NEED)
+        began = monotonic()
+        while self.active_channels and monotonic() < began + DRAIN_SECONDS:
+            self.turn(0.05)
+            now = monotonic()
+            for channel in list(self.active_channels.values()):
+                if (channel.is_idle() or channel.lingers) and now - max(began, channel.since) > 0.5:
+                    channel.handle_close()
+        self.task_dispatcher.shutdown(timeout=1)
+        wasyncore.close_all(self._map)
+
+
+class Beat:
+    """A task for the worker threads: tells systemd's watchdog that they, and the application, still
+    answer."""
+
+    def __init__(self, alive):
+        self.alive = alive
+
+    def service(self):
+        if self.alive():
+            notify("WATCHDOG=1")
+
+    def cancel(self):
+        pass
+
+
+def serve(app, listener: socket.socket, *, greeting: str = "", **options) -> None:
+    """Serve `app` on `listener` until SIGTERM or SIGINT, then drain. For the options see `Server`; `greeting`
+    ends the line of the log that says where it listens. Call it in the main thread, as signals arrive
+    there."""
+    server = Server(app, listener, **options)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, server.stop)
+    host, port = listener.getsockname()[:2]
+    log.info("listening on http://%s:%d %s", f"[{host}]" if ":" in host else host, port, greeting)
+    notify("READY=1")
+    server.run()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)  # a second one must not kill what is leaving already
+    log.info("stopped")
+
+
+def lowest_ttl(sock: socket.socket, ttl: int) -> None:
+    """Drop what arrives with a lower TTL (Linux, ip(7) IP_MINTTL). Nearly everybody sends with 64 or 128.
+
+    255 on a listening socket drops every SYN, while handshakes under way are completed: so nobody connects
+    between the last accept and the close. A client whose SYN is dropped sends it again a second later: to
+    nobody, or to the next process. Connections inherit the 255, and need a 0 again.
+    """
+    v6 = sock.family == socket.AF_INET6
+    level, option = (socket.IPPROTO_IPV6, 73) if v6 else (socket.IPPROTO_IP, 21)
+    with suppress(OSError):
+        sock.setsockopt(level, option, ttl)
