@@ -410,7 +410,7 @@ def with_request_log(app, settings: Settings, limiter: RateLimiter | None):
     return application
 
 
-# ---- main -----------------------------------------------------------------------------------------------
+# ---- Main -----------------------------------------------------------------------------------------------
 
 
 def main(arguments: list[str]) -> int:

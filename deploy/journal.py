@@ -32,7 +32,7 @@ def start() -> None:
     ) <= 2:  # or the first socket would get a closed stderr's number
         pass
     os.close(spare)
-    logging.basicConfig(level=logging.INFO, handlers=[Handler()], force=True)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[Handler()], force=True)
 
 
 class Handler(logging.Handler):

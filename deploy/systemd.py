@@ -66,8 +66,10 @@ def read_environment_file(path: Path) -> dict[str, str]:
     CRLF are read as if they were not there. Raises ValueError for a line that means something else there, or
     elsewhere (to a shell, to python-dotenv), and OSError."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # in which CRLF is a LF already
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (OSError, UnicodeDecodeError):
         raise ValueError(f"{path}: not readable; make it a text file of KEY=value lines") from None
     for number, line in enumerate(lines, 1):
         if line.endswith("\\") or not re.fullmatch(

@@ -212,11 +212,11 @@ class EchoService(Server):
 
 
 def copy_of_the_server() -> Path:
-    """A folder with copies of server.py, schemas/ and models/, to change at will; gone with the kernel."""
+    """A folder with copies of server.py and all that it needs, to change at will; gone with the kernel."""
     folder = folder_of_this_kernel()
     shutil.copy(SERVER, folder)
-    for name in ("schemas", "models"):
-        shutil.copytree(ROOT / name, folder / name)
+    for name in ("schemas", "models", "deploy"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("box"))
     return folder
 
 

@@ -25,7 +25,7 @@ OF_BLOCK_3 = ("setup-server.sh", "requirements.txt", ".gitignore")
 
 HISTORY = """set -e
 git init -q -b main && echo "models/*.pkl" >> .gitignore
-git add . && git reset -q -- server.py schemas models && git commit -qm "the end of block 3" && git tag v0.2
+git add . && git reset -q -- server.py schemas models deploy && git commit -qm "the end of block 3" && git tag v0.2
 git clone -q "$PWD" ~/pixelwise
 echo SECRET_API_KEY=the-key-that-your-clients-know > ~/pixelwise/.env && echo DEBUG=true >> ~/pixelwise/.env
 mkdir ~/pixelwise/models && cp -r models/.prepared ~/pixelwise/models 2>/dev/null || true  # saves seconds
