@@ -22,7 +22,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from faulty.faults import FAULTS  # noqa: E402
 
-from checks import core, grade, gradebook, grading  # noqa: E402
+from checks.classroom import grade, gradebook  # noqa: E402
+from checks.kit import core, grading  # noqa: E402
 
 CORRECT = "correct"
 # These wait for many windows of a minute, and come first: eight minutes that begin in the middle of the class

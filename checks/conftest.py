@@ -16,7 +16,8 @@ import pytest
 from _pytest.terminal import TerminalReporter
 from rich.console import Console
 
-from checks import core, grading, report
+from checks.kit import core, grading
+from checks.report import model as report
 
 HERE = Path(__file__).resolve().parent
 TARGETS = ("url", "prod", "unit")

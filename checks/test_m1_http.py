@@ -3,8 +3,8 @@
 import socket
 import time
 
-from checks.core import Failed, Gone, hint, needs, points
-from checks.expect import demand, expect, json_object
+from checks.kit.core import Failed, Gone, hint, needs, points
+from checks.kit.expect import demand, expect, json_object
 
 PROMPT = 2  # seconds: no human waits longer without wondering
 

@@ -3,9 +3,9 @@
 import json
 import math
 
-from checks.core import CannotCheck, Failed, hint, needs, only, points
-from checks.digits import Body, blank, body, picture
-from checks.expect import demand, expect, json_object
+from checks.kit.core import CannotCheck, Failed, hint, needs, only, points
+from checks.kit.digits import Body, blank, body, picture
+from checks.kit.expect import demand, expect, json_object
 
 DIGITS = set("0123456789")
 TOLERANCE = 1e-6
@@ -412,7 +412,7 @@ def test_an_error_does_not_repeat_the_body(api):
 @hint("With DEBUG=true, /openapi.json is the contract for machines; frameworks write it, or you do, by hand.")
 def test_openapi_describes_the_three_routes(api):
     """with DEBUG=true, /openapi.json describes the three routes with their verbs and answers"""
-    from checks.openapi import BadDocument, Document
+    from checks.kit.openapi import BadDocument, Document
 
     answer = api.get("/openapi.json")
     expect(answer, 200, "DEBUG=true shows it")
@@ -446,7 +446,7 @@ def test_openapi_describes_the_three_routes(api):
 )
 def test_openapi_tells_the_truth(api, digits):
     """what /classify, /health and /results answer fits the schemas in /openapi.json"""
-    from checks.openapi import BadDocument, Document
+    from checks.kit.openapi import BadDocument, Document
 
     document = Document(json_object(api.get("/openapi.json")))
     operations = {(one.method.upper(), one.path): one for one in document.operations()}
@@ -484,7 +484,7 @@ def test_the_documentation_pages_are_there(api):
 )
 def test_openapi_documents_the_key_and_its_errors(api):
     """/openapi.json documents 401 and 429 of /classify, and the key as a security scheme"""
-    from checks.openapi import Document
+    from checks.kit.openapi import Document
 
     document = Document(json_object(api.get("/openapi.json")))
     operation = next(

@@ -5,9 +5,9 @@ import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from checks.core import CannotCheck, Failed, Gone, at_most, even_when_gone, hint, needs, only, points
-from checks.digits import blank
-from checks.expect import demand, expect
+from checks.kit.core import CannotCheck, Failed, Gone, at_most, even_when_gone, hint, needs, only, points
+from checks.kit.digits import blank
+from checks.kit.expect import demand, expect
 
 TRIES = 3
 COMPARE = "Compare the whole key, and in constant time: hmac.compare_digest(sent, expected)."

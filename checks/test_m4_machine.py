@@ -12,10 +12,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from checks.client import printable
-from checks.core import CannotCheck, Failed, Gone, at_most, even_when_gone, hint, needs, points
-from checks.expect import demand
-from checks.machine import FOLDER, SERVICE, START, NoSsh, Prod, Unit, split, time_span
+from checks.kit.client import printable
+from checks.kit.core import CannotCheck, Failed, Gone, at_most, even_when_gone, hint, needs, points
+from checks.kit.expect import demand
+from checks.kit.machine import FOLDER, SERVICE, START, NoSsh, Prod, Unit, split, time_span
 
 VENV = f"{FOLDER}/.venv/"
 ENV = f"{FOLDER}/.env"

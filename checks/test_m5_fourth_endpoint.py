@@ -12,10 +12,10 @@ import json
 import math
 import re
 
-from checks.client import Answer, printable
-from checks.core import CannotCheck, Failed, at_most, hint, needs, only, points
-from checks.expect import demand
-from checks.openapi import BadDocument, Document, NoSample, Operation, is_json
+from checks.kit.client import Answer, printable
+from checks.kit.core import CannotCheck, Failed, at_most, hint, needs, only, points
+from checks.kit.expect import demand
+from checks.kit.openapi import BadDocument, Document, NoSample, Operation, is_json
 
 VERSION, FEEDBACK, BATCH = "/version", "/feedback", "/classify/batch"
 METHOD = {VERSION: "GET", FEEDBACK: "POST", BATCH: "POST"}

@@ -509,7 +509,7 @@ CHECKER = os.environ.get("PIXELWISE_CHECKER")  # where the grading of a class ha
 
 
 def ask_checker(server: Server, **asked) -> list:
-    """What checks/notebooks.py answers: results, names of checks, or for each name why there is no result."""
+    """What the checker of checks/classroom answers: results, names of checks, or why there is no result."""
     answer = client.post(CHECKER, json={"url": server.url, "key": server.key, **asked}, timeout=120)
     told = answer.json()
     if not isinstance(told, list):

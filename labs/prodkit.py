@@ -143,7 +143,7 @@ class Prod:
 
     def grade(self, names, seeds, options: dict) -> list:
         """Run checks where prod can be reached: for each name a Result, or why there is none."""
-        from checks import core
+        from checks.kit import core
 
         given = {"url": self.url, "prod": f"ssh://{self.destination}", "limit": options["limit"]}
         if "unit" in options:  # the file alone

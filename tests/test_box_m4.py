@@ -18,7 +18,7 @@ import pytest
 from tree import copy_to
 
 from checks import test_m4_machine
-from checks.core import FAILED, PASSED, checks_of
+from checks.kit.core import FAILED, PASSED, checks_of
 
 ROOT = Path(__file__).resolve().parents[1]
 BOX = ROOT / "deploy" / "box" / "box"
@@ -32,7 +32,8 @@ DRILLS = ("the service is back after kill 9", "a stop stays a stop", "the servic
 # On the dev side: runs the checks that it is told, as `pytest checks --prod` does, and prints the results.
 GRADER = """
 import dataclasses, json, sys
-from checks import grading, test_m4_machine
+from checks import test_m4_machine
+from checks.kit import grading
 test_m4_machine.REBOOT = 10  # seconds: a box boots in one
 given = grading.given_for(url="http://192.168.56.11:8000", prod=sys.argv[1])
 session = grading.session(grading.all_checks(), given, seed=1)

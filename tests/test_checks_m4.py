@@ -20,10 +20,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from stand_in.prod_machine import CORRECT, KEY, Machine
 
-from checks import machine, test_m4_machine
-from checks.client import Api
-from checks.core import FAILED, PASSED, UNCHECKED, Session, checks_of
-from checks.machine import NoSsh, Prod, Unit, parse, time_span
+from checks import test_m4_machine
+from checks.kit import machine
+from checks.kit.client import Api
+from checks.kit.core import FAILED, PASSED, UNCHECKED, Session, checks_of
+from checks.kit.machine import NoSsh, Prod, Unit, parse, time_span
 
 HERE = Path(__file__).parent
 CHECKS = checks_of(test_m4_machine)

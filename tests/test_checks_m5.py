@@ -1,6 +1,6 @@
 """The checks of m5 judged: correct servers get full marks, and the checks that name a fault see it.
 
-And checks/openapi.py, which reads what students write: its answers against jsonschema's own, and nonsense.
+And checks/kit/openapi.py, which reads what students write: against jsonschema, and with nonsense.
 """
 
 import copy
@@ -18,10 +18,10 @@ from faulty_m5 import FAULTS, KEY, Reply, Site, an_object, document_of, serving,
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from checks import core
 from checks import test_m5_fourth_endpoint as m5
-from checks.client import Api
-from checks.openapi import KEYWORDS, TYPES, BadDocument, Document, NoSample, is_quick
+from checks.kit import core
+from checks.kit.client import Api
+from checks.kit.openapi import KEYWORDS, TYPES, BadDocument, Document, NoSample, is_quick
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKS = core.checks_of(m5)
@@ -379,7 +379,7 @@ def test_a_schema_inside_itself_is_judged_as_deep_as_the_value_goes():
 
 
 def test_jsonschema_is_imported_only_when_it_is_needed():
-    program = "import sys, checks.openapi; sys.exit('jsonschema' in sys.modules)"
+    program = "import sys, checks.kit.openapi; sys.exit('jsonschema' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
 
 

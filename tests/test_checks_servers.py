@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 import pytest
 import wire
 
-from checks import core, grading
+from checks.kit import core, grading
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "aB3-the-key-of-the-tests-Zy9"
@@ -144,7 +144,7 @@ def test_a_budget_that_all_clients_share_is_counted_in_a_window_of_its_own():
 
 GRADER = """
 import sys
-from checks import grading
+from checks.kit import grading
 session = grading.session(grading.all_checks(), grading.given_for(url=sys.argv[1]), 1)
 session.run("m1.health answers")
 print("ready", flush=True)

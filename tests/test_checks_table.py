@@ -11,7 +11,7 @@ import pytest
 from faulty.faults import FAULTS
 from faulty.service import Server, Service
 
-from checks import core, grading
+from checks.kit import core, grading
 
 KEY = "aB3-the-key-of-the-tests-Zy9"
 LIMIT = (12, 5.0)  # a short window, so that the table is done in two minutes

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from checks import sandbox
+from checks.classroom import sandbox
 
 staying = []
 

@@ -8,7 +8,9 @@ import json
 
 import pytest
 
-from checks import core, gradebook, grading, report
+from checks.classroom import gradebook
+from checks.kit import core, grading
+from checks.report import model as report
 
 CHECKS = {check.name: check for check in grading.all_checks()}
 SOME = ["m1.health answers", "m1.results answers", "m2.a digit is classified"]

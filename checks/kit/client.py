@@ -19,7 +19,7 @@ import threading
 import time
 from urllib.parse import urlsplit
 
-from checks.core import CannotCheck, Failed, Gone
+from checks.kit.core import CannotCheck, Failed, Gone
 
 MAX_BODY = (
     8 * 1024 * 1024

@@ -19,9 +19,10 @@ from pathlib import Path
 import pytest
 
 from bench import grading as bench
-from checks import grade, gradebook, grading
+from checks.classroom import grade, gradebook
+from checks.kit import grading
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 LIMIT = ["--limit", "12/5"]  # a short window
 QUICK = [*LIMIT, "--milestone", "m1"]  # no windows at all: two seconds a submission
 FAULTS = [
@@ -371,7 +372,7 @@ def children() -> list[str]:
 
 
 def test_a_grader_ends_with_the_class_that_started_it():
-    inner = "import os, time; from checks import grade; grade.die_with(os.getppid()); "
+    inner = "import os, time; from checks.classroom import grade; grade.die_with(os.getppid()); "
     inner += "print(os.getpid(), flush=True); time.sleep(60)"
     outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
     process = subprocess.Popen([sys.executable, "-c", outer], cwd=ROOT, stdout=subprocess.PIPE, text=True)

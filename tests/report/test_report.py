@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from checks import report as reports
-from checks.core import FAILED, PASSED, UNCHECKED, UNSTABLE, Result
+from checks.kit.core import FAILED, PASSED, UNCHECKED, UNSTABLE, Result
+from checks.report import model as reports
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "schemas" / "checks" / "report.json").read_text(encoding="utf-8"))
 FORMATS = {
     "report.json": lambda report: json.dumps(report, ensure_ascii=False),

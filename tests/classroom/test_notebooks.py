@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from checks import notebooks
-from checks.sandbox import in_fresh_network
+from checks.classroom import notebooks
+from checks.classroom.sandbox import in_fresh_network
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def cell(name: str, source: str, *tags: str, kind: str = "code", shown: str = "") -> dict:
@@ -186,7 +186,7 @@ def test_a_notebook_is_found_anywhere_but_never_through_a_link(tmp_path):
 def test_kernels_see_the_submission_and_labkit_and_nothing_that_grades(tmp_path):
     theirs, away = tmp_path / "theirs", tmp_path / "away"
     away.mkdir()
-    for name in ("server.py", "labs/labkit.py", "labs/own.txt", "checks/core.py", "tests/x.py", ".env"):
+    for name in ("server.py", "labs/labkit.py", "labs/own.txt", "checks/kit/core.py", "tests/x.py", ".env"):
         (theirs / name).parent.mkdir(parents=True, exist_ok=True)
         (theirs / name).write_text("mine")
     (theirs / "models").symlink_to(away)  # what is copied must not go there
@@ -244,8 +244,8 @@ def test_the_checker_asks_no_other_machine_and_survives_junk(url):
 RUN = """
 import json, sys
 from pathlib import Path
-from checks import notebooks
-from checks.sandbox import Limits, Sandbox
+from checks.classroom import notebooks
+from checks.classroom.sandbox import Limits, Sandbox
 def sandbox(folder, readable=(), **limits):
     return Sandbox(folder, Limits(**limits), readable=readable)
 root, kit, out, seconds = sys.argv[1:]

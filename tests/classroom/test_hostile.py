@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from hostile import DEAD, ENDLESS, HONEST, NO_MORE, TABLE, Place, Targets, words_of
 
-from checks import gradebook, sandbox
-from checks.core import PASSED
+from checks.classroom import gradebook, sandbox
+from checks.kit.core import PASSED
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 HONEST_ONES = ("an honest one", "the other honest one")
 LAZY_ONE = "a lazy one"
 SECONDS = {"patient": 120, "endless": 8}  # the first is never reached

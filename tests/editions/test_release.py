@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from checks import grading, release
+from checks.editions import release
+from checks.kit import grading
 
 ROOT = release.ROOT
 STUB = "raise HTTPError(501, 'yours')"
@@ -149,7 +150,7 @@ def code(notebook: Path, tag: str = "") -> list[dict]:
 
 def test_the_instructor_edition_is_the_kit_byte_for_byte(editions):
     names = release.files_of(ROOT)
-    assert {"server.py", "tests/test_release.py", "checks/release.py", ".ci/run"} <= set(names)
+    assert {"server.py", "tests/editions/test_release.py", "checks/release.py", ".ci/run"} <= set(names)
     made = {
         str(path.relative_to(editions / "instructor"))
         for path in (editions / "instructor").rglob("*")

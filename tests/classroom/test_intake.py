@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from checks import submission
-from checks.sandbox import visible
-from checks.submission import Submission, SubmissionError, fetch, name_of
+from checks.classroom import intake
+from checks.classroom.intake import Submission, SubmissionError, fetch, name_of
+from checks.classroom.sandbox import visible
 
 pytestmark = pytest.mark.filterwarnings("ignore:Duplicate name")
 
@@ -166,7 +166,7 @@ def test_of_two_files_with_one_name_the_first_arrives_and_a_clash_of_case_is_tol
 def test_there_are_never_more_than_a_page_of_notes(tmp_path):
     names = [(f"<{n}>", "") for n in range(500)]
     notes = taken(tmp_path, ("server.py", "x"), *names)[1]
-    assert len(notes.splitlines()) == submission.MAX_NOTES + 1 and "480 notes more" in notes
+    assert len(notes.splitlines()) == intake.MAX_NOTES + 1 and "480 notes more" in notes
 
 
 # ---- What is refused --------------------------------------------------------------------------------------
@@ -187,19 +187,19 @@ def test_a_zip_that_lies_about_its_size_is_refused(tmp_path, monkeypatch):
 
 
 def test_more_than_the_limit_is_refused_while_it_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(submission, "MAX_BYTES", 100_000)
+    monkeypatch.setattr(intake, "MAX_BYTES", 100_000)
     assert "unpacked" in refusal(
         tmp_path, zip_of(tmp_path / "a.zip", *[(f"{n}", os.urandom(9000)) for n in range(12)])
     )
-    monkeypatch.setattr(submission, "MAX_FILES", 10)
+    monkeypatch.setattr(intake, "MAX_FILES", 10)
     assert "10 files" in refusal(tmp_path, zip_of(tmp_path / "b.zip", *[(f"{n}", "") for n in range(11)]))
     assert "10 files" in refusal(tmp_path, zip_of(tmp_path / "c.zip", *[(f"{n}", "") for n in range(200)]))
-    monkeypatch.setattr(submission, "MAX_ARCHIVE", 10)
+    monkeypatch.setattr(intake, "MAX_ARCHIVE", 10)
     assert "a zip of more than" in refusal(tmp_path, tmp_path / "b.zip")
 
 
 def test_links_count_with_the_size_of_their_copies(tmp_path, monkeypatch):
-    monkeypatch.setattr(submission, "MAX_BYTES", 100_000)
+    monkeypatch.setattr(intake, "MAX_BYTES", 100_000)
     links = [(f"link{n}", "big", 0o120777) for n in range(50)]
     assert "unpacked" in refusal(tmp_path, zip_of(tmp_path / "a.zip", ("big", os.urandom(9000)), *links))
 

@@ -283,7 +283,7 @@ def copy_for_kernels(root: Path, instructor: Path, kit: Path) -> Path:
 
     Not there: checks/, tests/, and a server.py or a unit file that the submission does not have.
     """
-    from checks import release
+    from checks.editions import release
 
     hidden = ("checks", "tests", ".env")
     for path in regular_files(root):
@@ -321,7 +321,16 @@ def run(
             write_kernelspec(scratch / "jupyter" / "kernels" / "pixelwise", sandbox, checker)
             evidence = scratch / "evidence.jsonl"
             limit = min(CELL_SECONDS, seconds)
-            command = [sys.executable, "-m", "pytest", file, "--nbval", "-p", "checks.notebooks", "-q"]
+            command = [
+                sys.executable,
+                "-m",
+                "pytest",
+                file,
+                "--nbval",
+                "-p",
+                "checks.classroom.notebooks",
+                "-q",
+            ]
             command += ["--rootdir", scratch, "-c", os.devnull, "--noconftest", "-p", "no:cacheprovider"]
             command += ["--nbval-kernel-name", "pixelwise", "--nbval-cell-timeout", limit, "--tb=no"]
             command += ["--nbval-kernel-startup-timeout", limit, "-p", "nbval.plugin"]
@@ -494,7 +503,7 @@ class Checker:
         self.server.server_close()
 
     def answer(self, asked: dict) -> list:
-        from checks import grading
+        from checks.kit import grading
 
         url, key = asked["url"], asked["key"]
         if not re.fullmatch(r"http://127\.0\.0\.1:\d{1,5}", url) or not isinstance(key, str):

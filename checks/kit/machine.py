@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from checks.client import printable
-from checks.core import CannotCheck
+from checks.kit.client import printable
+from checks.kit.core import CannotCheck
 
 SERVICE = "pixelwise.service"
 FOLDER = "/opt/pixelwise"

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from checks import sandbox
-from checks.sandbox import Sandbox, SandboxError, in_fresh_network, size, visible
+from checks.classroom import sandbox
+from checks.classroom.sandbox import Sandbox, SandboxError, in_fresh_network, size, visible
 
-DRIVER = Path(__file__).parent / "hostile" / "driver.py"
+DRIVER = Path(__file__).parents[1] / "hostile" / "driver.py"
 NOBODY = 61_234  # an ordinary user, when root runs the tests
 pytestmark = pytest.mark.skipif(
     not all(map(shutil.which, ("bwrap", "unshare", "setpriv", "ip"))), reason=f"needs {sandbox.APT}"
@@ -72,7 +72,7 @@ def driver(request):
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """A submission's folder; readable for all, as checks.submission makes it."""
+    """A submission's folder; readable for all, as checks.classroom.intake makes it."""
     made = tmp_path / "submission"
     made.mkdir()
     (made / "answer.txt").write_text("42")

@@ -43,7 +43,7 @@ from pathlib import Path
 
 FIRST_USER, USERS = 2_000_000_000, 4096  # far from the users of people, containers and systemd
 LOCK = Path("/run/pixelwise-sandbox.lock")
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 INSIDE = "/submission"
 LOOK = 0.25  # seconds between two looks at the memory
 APT = "apt-get install bubblewrap libseccomp2 iproute2 util-linux"
@@ -554,7 +554,7 @@ def _refuse_a_network() -> None:
     if others:
         raise SandboxError(
             f"this network has {', '.join(others)}: a submission could call out. "
-            "Start the grader with checks.sandbox.in_fresh_network."
+            "Start the grader with checks.classroom.sandbox.in_fresh_network."
         )
 
 

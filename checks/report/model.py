@@ -29,12 +29,12 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from checks.core import FAILED, PASSED, UNCHECKED, UNSTABLE, Result
+from checks.kit.core import FAILED, PASSED, UNCHECKED, UNSTABLE, Result
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "schemas" / "checks" / "report.json").read_text(encoding="utf-8"))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
-PAGE = (ROOT / "checks" / "report.html").read_text(encoding="utf-8").split("<!-- piece: ")[1:]
+PAGE = (Path(__file__).parent / "report.html").read_text(encoding="utf-8").split("<!-- piece: ")[1:]
 PIECES = {name: Template(text) for name, text in (piece.split(" -->\n", 1) for piece in PAGE)}
 TITLES = {
     "m1": "HTTP",
@@ -580,7 +580,3 @@ def main(arguments: list[str]) -> int:
     for file in files:
         console.print(Text(str(file)), soft_wrap=True)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

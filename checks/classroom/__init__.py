@@ -1,0 +1,1 @@
+"""Many submissions: intake, sandbox, one submission, the class, notebooks, gradebook."""

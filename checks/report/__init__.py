@@ -1,0 +1,1 @@
+"""One result model, and its readers: terminal, HTML, Markdown, JUnit, Gradescope."""
