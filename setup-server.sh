@@ -6,6 +6,7 @@
 #   bash setup-server.sh labs     provision with the tools for the labs, then open JupyterLab on labs/
 #   bash setup-server.sh test     provision with the tools for the tests, then pass all tests
 #                                 (what follows `test` goes to pytest: test -k limiter)
+#   bash setup-server.sh key      print the API key as the server reads it, and do nothing else
 #   bash setup-server.sh --socket on prod: provision, and let systemd listen on the port (no request is
 #                                 refused during a restart, but `systemctl stop` alone stops nothing)
 #
@@ -40,12 +41,15 @@ clean_up() {
 
 is_prod() { id produser >/dev/null 2>&1; }
 
-# setting KEY: its value from the environment, else from .env, else nothing
+# setting KEY: its value from the environment, else from .env, else nothing; quotes, line ends and a byte order mark are
+# no part of it, as for server.py and systemd
 setting() {
   if [ -n "${!1+set}" ]; then
     printf '%s' "${!1}"
-  elif [ -r "$ENV_FILE" ]; then
-    sed -n "s/^$1=//p" "$ENV_FILE" | tail -n 1 | sed "s/^\([\"']\)\(.*\)\1\$/\2/" | tr -d '\r\n'
+  else
+    "$PYTHON" -c 'import sys, dotenv
+values = dotenv.dotenv_values(sys.argv[1], interpolate=False, encoding="utf-8-sig")
+print(values.get(sys.argv[2]) or "", end="")' "$ENV_FILE" "$1"
   fi
 }
 
