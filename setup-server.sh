@@ -55,13 +55,15 @@ print(values.get(sys.argv[2]) or "", end="")' "$ENV_FILE" "$1"
 
 # ---- 1 Debian packages ------------------------------------------------------------------------------
 
-# a Python that the pins are made for, and that can make a virtual environment; prints its path
+# fits PYTHON MODULES: it is of a version that the pins are made for, and has these modules
+fits() { "$1" -c "import sys, $2; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))" 2>/dev/null; }
+
+# a Python that fits, and that can make a virtual environment; prints its path
 find_python() {
   local name path
   for name in python3 python3.13 python3.12 python3.11; do
     path=$(command -v "$name") || continue
-    if "$path" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
-    then
+    if fits "$path" "venv, ensurepip"; then
       printf '%s' "$path"
       return
     fi
@@ -69,15 +71,18 @@ find_python() {
   return 1
 }
 
+# .venv can be used: its programs (pip, jupyter …) name the folder that they were made in, so after a move or a copy of
+# the kit they would run what is there, or nothing
+venv_is_good() {
+  local pip
+  fits "$PYTHON" pip && { pip=$(<"$VENV/bin/pip"); } 2>/dev/null && [[ $pip == *[\"\ !]"$VENV/bin/"* ]]
+}
+
 # the Debian packages that this mode needs and that are missing
 missing_packages() {
   local pair
-  if ! find_python >/dev/null; then
-    if python3 -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
-      echo python3-venv
-    else
-      printf '%s\n' python3 python3-venv
-    fi
+  if ! venv_is_good && ! find_python >/dev/null; then
+    if fits python3 os; then echo python3-venv; else printf '%s\n' python3 python3-venv; fi
   fi
   local wanted=(git:git curl:curl)
   if [ "$1" = test ] && [ ! -d "$ROOT/tests" ]; then
@@ -112,7 +117,7 @@ install_packages() {
   "${sudo[@]}" apt-get update -qq || die "apt-get update failed; $remedy"
   "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
     "${packages[@]}" >/dev/null || die "apt-get install failed; $remedy"
-  find_python >/dev/null || die "no Python 3.11 to 3.13 with venv here; install one, for example python3.12-venv"
+  venv_is_good || find_python >/dev/null || die "no Python 3.11 to 3.13 with venv here; install one, for example python3.12-venv"
 }
 
 # ---- 2 Python packages ------------------------------------------------------------------------------
@@ -121,7 +126,7 @@ install_python_packages() {
   step "Python packages in .venv"
   local files=(requirements.txt) stamp wanted
   if [ "$1" != serve ]; then files+=(requirements-dev.txt); fi
-  if ! "$PYTHON" -c 'import sys, pip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+  if ! venv_is_good; then
     say "making .venv with $("$(find_python)" --version)"
     rm -rf -- "$VENV"
     "$(find_python)" -m venv "$VENV"
