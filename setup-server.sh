@@ -53,6 +53,22 @@ print(values.get(sys.argv[2]) or "", end="")' "$ENV_FILE" "$1"
   fi
 }
 
+# what an earlier run as another user left (root, where it was sudo's), and this one cannot use
+refuse_what_is_anothers() {
+  local path me
+  [ "$(id -u)" -ne 0 ] || return 0
+  if [ ! -w "$ROOT" ]; then
+    path=$ROOT
+  elif [ -e "$ENV_FILE" ] && [ ! -O "$ENV_FILE" ] && [ ! -r "$ENV_FILE" ]; then
+    path=$ENV_FILE
+  else
+    path=$(find "$VENV" ! -user "$(id -u)" ! -writable -print -quit 2>/dev/null) || true
+  fi
+  me=$(id -un 2>/dev/null) || me=$(id -u)
+  [ -z "$path" ] || die "$path belongs to $(stat -c %U -- "$path"), and $me cannot use it (did this run with sudo before?);" \
+    "give the folder back with \`sudo chown -R $me $(printf %q "$ROOT")\`, then run this again"
+}
+
 # ---- 1 Debian packages ------------------------------------------------------------------------------
 
 # fits PYTHON MODULES: it is of a version that the pins are made for, and has these modules
@@ -416,6 +432,7 @@ main() {
     STEPS=7
     if systemctl --quiet is-active pixelwise; then OLD_RUNS="; the old service keeps running"; fi
   fi
+  refuse_what_is_anothers
   install_packages "$mode"
   case $mode in
     labs | test) install_python_packages "$mode" ;;

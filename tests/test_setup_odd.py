@@ -1,13 +1,17 @@
 """setup-server.sh on a user's own odd machine: what it makes of the kit, and what is said of it."""
 
+import os
 import shutil
 import subprocess
 import sysconfig
+import tempfile
 from pathlib import Path
 
 import pytest
-from test_setup import run
+from test_setup import ROOT, run
 from tree import copy_to
+
+NOBODY = 65534
 
 # what requirements.txt names is lent to these copies, for pip would take half a minute each time
 LENT = {"PYTHONPATH": sysconfig.get_path("purelib")}
@@ -47,3 +51,25 @@ def test_a_folder_that_was_moved_or_copied_gets_programs_of_its_own(clone, tmp_p
     said = subprocess.run([folder / ".venv/bin/pip", "--version"], capture_output=True, text=True, check=True)
     assert f"from {folder}/.venv/" in said.stdout
     assert "already there" in run(folder, **LENT).stdout
+
+
+@pytest.mark.parametrize("left", [".", ".env", ".venv", ".venv/lib/a.py"])
+def test_what_a_run_with_sudo_left_is_named_with_the_line_that_gives_it_back(left):
+    assert os.geteuid() == 0, "this gives files away: run it as root"
+    with tempfile.TemporaryDirectory() as folder:  # not in tmp_path, where no other user may look
+        script = Path(shutil.copy(ROOT / "setup-server.sh", folder))
+        (script.parent / ".venv/lib").mkdir(parents=True)
+        for name in (".env", ".venv/lib/a.py"):
+            (script.parent / name).touch(mode=0o600)
+        for path in (script.parent, *script.parent.rglob("*")):
+            os.chown(path, NOBODY, NOBODY)
+        os.chown(script.parent / left, 0, 0)
+        (script.parent / left).chmod(0o700 if (script.parent / left).is_dir() else 0o600)
+        script.parent.chmod(0o755)
+        for words in ([], ["serve"], ["key"]):
+            said = subprocess.run(
+                ["bash", script, *words], user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True
+            ).stderr.decode()
+            assert f"{(script.parent / left)} belongs to root" in said
+            assert f"`sudo chown -R nobody {script.parent}`" in said
+            assert len(said.split("\n")) == 3, "one line, between an empty one and the end"
