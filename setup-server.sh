@@ -117,7 +117,11 @@ missing_packages() {
 
 install_packages() {
   step "Debian packages"
-  local packages sudo=()
+  local packages sudo=() version
+  version=$(python3 -c 'import platform; print(platform.python_version())' 2>/dev/null) || true
+  if [ -n "$version" ] && ! fits python3 os && ! venv_is_good && ! find_python >/dev/null; then
+    die "this needs Python 3.11 to 3.13, and python3 is $version: install one of those beside it, then run this again"
+  fi
   mapfile -t packages < <(missing_packages "$1")
   if [ "${#packages[@]}" -eq 0 ]; then
     say "nothing is missing"

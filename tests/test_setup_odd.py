@@ -1,6 +1,7 @@
 """setup-server.sh on a user's own odd machine: what it makes of the kit, and what is said of it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sysconfig
@@ -73,3 +74,21 @@ def test_what_a_run_with_sudo_left_is_named_with_the_line_that_gives_it_back(lef
             assert f"{(script.parent / left)} belongs to root" in said
             assert f"`sudo chown -R nobody {script.parent}`" in said
             assert len(said.split("\n")) == 3, "one line, between an empty one and the end"
+
+
+# ---- Its Python and its pip -----------------------------------------------------------------------------
+
+
+def test_another_python_is_refused_in_one_line(tmp_path):
+    for tool in ("bash", "dirname", "id"):
+        (tmp_path / tool).symlink_to(shutil.which(tool))
+    (tmp_path / "python3").write_text(
+        "#!/bin/sh\ncase $2 in *version\\(\\)*) echo 3.14.0 ;; *) exit 1 ;; esac\n"
+    )
+    (tmp_path / "python3").chmod(0o755)
+    folder = tmp_path / "pixelwise"
+    folder.mkdir()
+    shutil.copy(ROOT / "setup-server.sh", folder)
+    ran = run(folder, PATH=str(tmp_path))
+    assert ran.returncode == 1
+    assert re.fullmatch(r"\nsetup-server.sh: .* Python 3\.11 to 3\.13, .* 3\.14\.0: install .*\n", ran.stderr)
