@@ -142,6 +142,19 @@ install_packages() {
 
 # ---- 2 Python packages ------------------------------------------------------------------------------
 
+# run_pip WORDS…: pip in .venv, wherever else this machine's own settings of pip would install. What pip warns of goes by
+# on every run on some machines, so it is shown only when pip fails, and then without the places where it found nothing.
+run_pip() {
+  local said
+  {
+    said=$(cd "$ROOT" && env -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT -u PIP_PYTHON PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 \
+      "$PYTHON" -m pip "$@" --disable-pip-version-check 2>&1 >&3)
+  } 3>&1 || {
+    grep -v "^WARNING: Location '.*' is ignored" <<<"$said" >&2
+    return 1
+  }
+}
+
 install_python_packages() {
   step "Python packages in .venv"
   local files=(requirements.txt) stamp wanted
@@ -162,14 +175,14 @@ install_python_packages() {
     # the service runs on these packages: touch them only once all the new ones have arrived
     TEMPORARY=$(mktemp -d "$ROOT/.setup.XXXXXX")
     say "fetching the packages that ${files[-1]} now names"
-    (cd "$ROOT" && "$PYTHON" -m pip download --disable-pip-version-check --quiet -d "$TEMPORARY" -r "${files[-1]}") ||
+    run_pip download --quiet -d "$TEMPORARY" -r "${files[-1]}" ||
       die "pip could not fetch ${files[-1]}: read its last lines, and run this again; nothing was changed"
     clean_up
   fi
   local quiet=()
   if [ ! -t 1 ]; then quiet=(--quiet); fi
   say "installing ${files[-1]} (a minute or two the first time)"
-  (cd "$ROOT" && "$PYTHON" -m pip install --disable-pip-version-check "${quiet[@]}" -r "${files[-1]}") ||
+  run_pip install "${quiet[@]}" -r "${files[-1]}" ||
     die "pip could not install ${files[-1]}: read its last lines, check the network, and run this again"
   rm -f -- "$VENV"/.installed-*
   printf '%s\n' "$wanted" >"$stamp"

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,18 @@ def clone(tmp_path_factory) -> Path:
     ran = run(folder, **LENT)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return folder
+
+
+@pytest.fixture
+def box(clone):
+    """The clone, whose .env, packages and list of packages are put back after the test."""
+    stamp = clone / ".venv/.installed-requirements.txt"
+    kept = {path: path.read_bytes() for path in (clone / ".env", clone / "requirements.txt", stamp)}
+    yield clone
+    for path, content in kept.items():
+        path.write_bytes(content)
+    for path in (clone / ".venv").glob("lib/python3.*/site-packages/oddity*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def git(folder: Path, *words: str) -> str:
@@ -92,3 +105,36 @@ def test_another_python_is_refused_in_one_line(tmp_path):
     ran = run(folder, PATH=str(tmp_path))
     assert ran.returncode == 1
     assert re.fullmatch(r"\nsetup-server.sh: .* Python 3\.11 to 3\.13, .* 3\.14\.0: install .*\n", ran.stderr)
+
+
+def wheel(folder: Path) -> None:
+    """A package of its own, for pip to install."""
+    with zipfile.ZipFile(folder / "oddity-1.0-py3-none-any.whl", "w") as file:
+        file.writestr("oddity.py", "")
+        file.writestr("oddity-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: oddity\nVersion: 1.0\n")
+        file.writestr("oddity-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        file.writestr("oddity-1.0.dist-info/RECORD", "")
+
+
+@pytest.mark.parametrize("place", ["environment", "configuration"])
+def test_pip_installs_into_venv_whatever_the_machine_says_and_does_not_tell_of_it(box, tmp_path, place):
+    wheel(tmp_path)
+    (box / "requirements.txt").write_text("oddity==1.0\n")
+    odd = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"{tmp_path} /nowhere"}
+    if place == "environment":
+        odd |= {"PIP_USER": "1", "PIP_REQUIRE_VIRTUALENV": "1", "PIP_TARGET": "other", "PIP_ROOT": "other"}
+    else:
+        (tmp_path / "pip.conf").write_text("[global]\nuser = true\nrequire-virtualenv = true\n")
+        odd |= {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf")}
+    ran = run(box, **LENT, **odd)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "WARNING" not in ran.stdout + ran.stderr
+    assert len(list((box / ".venv").glob("lib/python3.*/site-packages/oddity.py"))) == 1
+
+
+def test_when_pip_fails_its_errors_are_shown_and_not_where_it_looked_in_vain(box, tmp_path):
+    (box / "requirements.txt").write_text("oddity==2.0\n")
+    ran = run(box, **LENT, PIP_NO_INDEX="1", PIP_FIND_LINKS=f"{tmp_path} /nowhere")
+    assert ran.returncode == 1
+    assert "ERROR: No matching distribution found for oddity==2.0" in ran.stderr
+    assert "/nowhere" not in ran.stderr
