@@ -41,15 +41,16 @@ clean_up() {
 
 is_prod() { id produser >/dev/null 2>&1; }
 
-# setting KEY: its value from the environment, else from .env, else nothing; quotes, line ends and a byte order mark are
-# no part of it, as for server.py and systemd
+# setting KEY: its value from the environment, else from .env, else nothing. For server.py and systemd, quotes, the ends
+# of lines and a byte order mark are no part of it; so dotenv reads it here too.
 setting() {
   if [ -n "${!1+set}" ]; then
     printf '%s' "${!1}"
-  else
-    "$PYTHON" -c 'import sys, dotenv
-values = dotenv.dotenv_values(sys.argv[1], interpolate=False, encoding="utf-8-sig")
-print(values.get(sys.argv[2]) or "", end="")' "$ENV_FILE" "$1"
+  elif [ -e "$ENV_FILE" ]; then
+    "$PYTHON" -c 'import logging, sys, dotenv
+logging.disable()  # of a line that is none, the server tells
+with open(sys.argv[1], encoding="utf-8-sig", errors="replace") as lines:
+    print(dotenv.dotenv_values(stream=lines, interpolate=False).get(sys.argv[2]) or "", end="")' "$ENV_FILE" "$1"
   fi
 }
 
@@ -192,10 +193,23 @@ install_python_packages() {
 
 # ---- 3 Settings -------------------------------------------------------------------------------------
 
+# replace_env: $TEMPORARY/env takes the place of .env, and stays its owner's
+replace_env() {
+  chown --reference="$ENV_FILE" -- "$TEMPORARY/env"
+  mv -f -- "$TEMPORARY/env" "$ENV_FILE"
+}
+
 seed_settings() {
   step "Settings in .env"
   if [ -e "$ENV_FILE" ]; then
-    if [ -O "$ENV_FILE" ] && [ "$(stat -c %a "$ENV_FILE")" != 600 ]; then
+    if LC_ALL=C grep -q $'^\xef\xbb\xbf\|\r$' "$ENV_FILE"; then
+      # systemd would take the mark for a part of the first key
+      TEMPORARY=$(mktemp -d "$ROOT/.setup.XXXXXX")
+      (umask 077 && LC_ALL=C sed $'1s/^\xef\xbb\xbf//; s/\r$//' "$ENV_FILE" >"$TEMPORARY/env")
+      replace_env
+      clean_up
+      say "kept, without the byte order mark or the CRLF line ends that an editor on Windows had put in"
+    elif [ -O "$ENV_FILE" ] && [ "$(stat -c %a "$ENV_FILE")" != 600 ]; then
       chmod 600 "$ENV_FILE"
       say "kept; others could read it, so its mode is now 600"
     else
@@ -227,7 +241,7 @@ pin_digest() {
     sed -e '/^# release /d' -e '/^MODEL_SHA256=/d' "$ENV_FILE" >"$TEMPORARY/env"
     printf '# release %s\nMODEL_SHA256=%s\n' "$release" "$digest" >>"$TEMPORARY/env"
   )
-  mv -f -- "$TEMPORARY/env" "$ENV_FILE"
+  replace_env
 }
 
 pull_release() {
@@ -410,16 +424,26 @@ END
 }
 
 what_next() {
-  local port host env_file body
-  env_file=$(printf %q "$ENV_FILE") body=$(printf %q "@$ROOT/models/sample.json")
+  local port host script body
+  script=$(printf %q "$ROOT/setup-server.sh") body=$(printf %q "@$ROOT/models/sample.json")
   host=$(setting HOST) port=$(setting PORT)
   case $host in '' | 0.0.0.0 | '::') host=127.0.0.1 ;; esac
   printf '\nNext: %s\n\n' "$1"
   cat <<END
-  curl -H "X-API-Key: \$(sed -n 's/^SECRET_API_KEY=//p' $env_file)" -H "Content-Type: application/json" \\
+  curl -H "X-API-Key: \$(bash $script key)" -H "Content-Type: application/json" \\
     -d $body http://$host:${port:-8000}/classify
 
 END
+}
+
+# the key for a client, from wherever the server takes it
+print_key() {
+  local key
+  refuse_what_is_anothers
+  [ -x "$PYTHON" ] || die "there is no .venv: run bash setup-server.sh"
+  key=$(setting SECRET_API_KEY)
+  [ -n "$key" ] || die "there is no SECRET_API_KEY in .env: run bash setup-server.sh"
+  printf '%s\n' "$key"
 }
 
 # JupyterLab without its question about news, and without looking for updates
@@ -439,6 +463,7 @@ main() {
       runs_service || die "--socket is for prod: a machine with the user produser, and systemd"
       ;;
     provision | serve | labs | test) ;;
+    key) print_key; exit ;;
     -h | --help | help) usage; exit 0 ;;
     *) usage >&2; exit 2 ;;
   esac

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sysconfig
 import tempfile
@@ -10,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from test_setup import ROOT, run
+from test_setup import ROOT, SETTINGS, prediction, run
 from tree import copy_to
 
 NOBODY = 65534
@@ -138,3 +139,59 @@ def test_when_pip_fails_its_errors_are_shown_and_not_where_it_looked_in_vain(box
     assert ran.returncode == 1
     assert "ERROR: No matching distribution found for oddity==2.0" in ran.stderr
     assert "/nowhere" not in ran.stderr
+
+
+# ---- Its .env -------------------------------------------------------------------------------------------
+
+KEY = "0123456789abcdef-a-key-for-the-tests"
+README_LINE = re.search(r"^curl -H .*\\\n.*classify$", (ROOT / "README.md").read_text(), re.M)[0]
+WINDOWS = f'\ufeffSECRET_API_KEY="{KEY}"\r\n# Größen\r\nDEBUG=true\r\nPORT=0\r\n'
+
+
+@pytest.mark.parametrize(
+    "line", [f'"{KEY}"\n', f"'{KEY}'\n", f"{KEY}\r\n", f'"{KEY}"\r\n', f"old\nSECRET_API_KEY={KEY}"]
+)
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "marked"])
+def test_the_key_is_printed_without_what_is_written_around_it(box, mark, line):
+    (box / ".env").write_text(f"{mark}SECRET_API_KEY={line}", encoding="utf-8", newline="")
+    ran = run(box, "key", **LENT)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, f"{KEY}\n", "")
+
+
+def test_without_a_key_it_says_how_to_get_one(box):
+    (box / ".env").write_text("DEBUG=true\n")
+    ran = run(box, "key", **LENT)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "there is no SECRET_API_KEY in .env: run bash setup-server.sh" in ran.stderr
+
+
+def test_the_set_up_takes_away_what_systemd_would_misread_and_changes_nothing_else(box):
+    (box / ".env").write_text(WINDOWS, encoding="utf-8", newline="")
+    os.chown(box / ".env", NOBODY, NOBODY)
+    ran = run(box, **LENT)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "kept, without the byte order mark or the CRLF line ends" in ran.stdout
+    left = (box / ".env").stat()
+    assert (left.st_uid, stat.S_IMODE(left.st_mode)) == (NOBODY, 0o600)
+    assert (box / ".env").read_text(encoding="utf-8") == WINDOWS.replace("\r", "").removeprefix("\ufeff")
+    os.chown(box / ".env", os.geteuid(), os.getegid())
+    assert "kept as it is" in run(box, **LENT).stdout
+
+
+def test_the_line_of_the_readme_is_answered_whatever_an_editor_made_of_env(box):
+    (box / ".env").write_text(WINDOWS, encoding="utf-8", newline="")
+    environ = {key: value for key, value in os.environ.items() if key not in SETTINGS} | LENT
+    command = [box / ".venv/bin/python", "server.py"]
+    with subprocess.Popen(command, cwd=box, env=environ, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            said = server.stderr.readline()
+            assert "listening on" in said
+            line = README_LINE.replace("http://127.0.0.1:8000", re.search(r"http:\S+", said)[0])
+            assert prediction(line, cwd=box, env=environ) == "7"
+        finally:
+            server.terminate()
+
+
+def test_the_printed_line_is_that_of_the_readme_from_any_folder(box):
+    printed = run(box, **LENT).stdout.partition("ask it:")[2]
+    assert printed.replace(f"{box}/", "").split() == README_LINE.split()
