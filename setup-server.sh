@@ -368,10 +368,14 @@ install_unit() {
   say "${1##*/} copied to $UNITS"
 }
 
+# wait_for_health PORT: until the service answers where it listens, which HOST, a drop-in or a socket may have said
 wait_for_health() {
-  local tries
+  local tries address
   for ((tries = 0; tries < 75; tries++)); do
-    if curl -fs --noproxy '*' --max-time 2 -o /dev/null "http://127.0.0.1:$1/health"; then return; fi
+    for address in $(ss -Hltn "sport = :$1" | awk '{ print $4 }' |
+      sed 's/^\(0\.0\.0\.0\|\*\):/127.0.0.1:/; s/^\[::\]:/[::1]:/'); do
+      if curl -fs --noproxy '*' --max-time 2 -o /dev/null "http://$address/health"; then return; fi
+    done
     sleep 0.2
   done
   return 1
@@ -409,15 +413,21 @@ start_service() {
   systemctl status pixelwise --no-pager --lines=4 | sed 's/^/      /' || true
 }
 
+# url HOST PORT: with the brackets of an IPv6 address
+url() { case $1 in *:*) printf 'http://[%s]:%s' "$@" ;; *) printf 'http://%s:%s' "$@" ;; esac; }
+
 what_next_on_prod() {
-  local address port
-  port=$(setting PORT)
-  address=$(hostname -I 2>/dev/null | cut -d ' ' -f 1)
+  local host port sign
+  host=$(setting HOST) port=$(setting PORT)
+  case $host in '' | 0.0.0.0 | ::)
+    if [ "$host" = :: ]; then sign=:; else sign=.; fi # the first of the machine's addresses that is of this kind
+    host=$(hostname -I 2>/dev/null | tr ' ' '\n' | grep -m 1 -F "$sign") || host=$(hostname) ;;
+  esac
   cat <<END
 
 Next: from the dev machine, ask it; here, read its journal:
 
-  curl http://${address:-$(hostname)}:${port:-8000}/health
+  curl --noproxy '*' $(url "$host" "${port:-8000}")/health
   journalctl -u pixelwise -f
 
 END
@@ -427,11 +437,11 @@ what_next() {
   local port host script body
   script=$(printf %q "$ROOT/setup-server.sh") body=$(printf %q "@$ROOT/models/sample.json")
   host=$(setting HOST) port=$(setting PORT)
-  case $host in '' | 0.0.0.0 | '::') host=127.0.0.1 ;; esac
+  case $host in '' | 0.0.0.0) host=127.0.0.1 ;; ::) host=::1 ;; esac
   printf '\nNext: %s\n\n' "$1"
   cat <<END
   curl -H "X-API-Key: \$(bash $script key)" -H "Content-Type: application/json" \\
-    -d $body http://$host:${port:-8000}/classify
+    -d $body --noproxy '*' $(url "$host" "${port:-8000}")/classify
 
 END
 }

@@ -110,7 +110,7 @@ def test_production_has_no_documentation_pages(box, tmp_path):
 
 @contextmanager
 def serving(clone: Path, **environ):
-    """`setup-server.sh serve` on a free port, with these settings in its environment; the line that it prints."""
+    """`setup-server.sh serve` on a free port, with these settings in its environment; yields its line."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     text = (clone / ".env").read_bytes()

@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from test_setup import ROOT, SETTINGS, prediction, run
+from test_setup import ROOT, SETTINGS, prediction, run, serving
 from tree import copy_to
 
 NOBODY = 65534
@@ -195,3 +195,30 @@ def test_the_line_of_the_readme_is_answered_whatever_an_editor_made_of_env(box):
 def test_the_printed_line_is_that_of_the_readme_from_any_folder(box):
     printed = run(box, **LENT).stdout.partition("ask it:")[2]
     assert printed.replace(f"{box}/", "").split() == README_LINE.split()
+
+
+# ---- Its addresses --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::", "localhost"])
+def test_the_printed_line_is_answered_wherever_the_server_listens_and_past_a_proxy(box, host):
+    nobody = "http://127.0.0.1:9"
+    with serving(box, HOST=host, **LENT) as line:
+        assert prediction(line, env=os.environ | LENT | {"http_proxy": nobody, "all_proxy": nobody}) == "7"
+
+
+# In a network of its own: the service listens on HOST alone, and setup-server.sh on prod waits for it.
+WAIT = """
+ip link set lo up; ip address add 192.0.2.77/32 dev lo; ip address add fd00::77/128 dev lo nodad
+.venv/bin/python server.py 2>/dev/null & trap "kill $!; wait" EXIT
+eval "$(sed -n '/^wait_for_health()/,/^}/p' setup-server.sh)"
+wait_for_health 8000
+"""
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::", "192.0.2.77", "fd00::77"])
+def test_on_prod_it_asks_the_service_where_it_listens(clone, host):
+    assert os.geteuid() == 0, "this makes a network: run it as root"
+    environ = os.environ | LENT | {"HOST": host, "PORT": "8000", "SECRET_API_KEY": KEY}
+    command = ["unshare", "--net", "--kill-child", "bash", "-c", WAIT]
+    assert subprocess.run(command, cwd=clone, env=environ, timeout=60).returncode == 0
