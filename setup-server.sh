@@ -6,6 +6,7 @@
 #   bash setup-server.sh labs     provision with the tools for the labs, then open JupyterLab on labs/
 #   bash setup-server.sh test     provision with the tools for the tests, then pass all tests
 #                                 (what follows `test` goes to pytest: test -k limiter)
+#   bash setup-server.sh key      print the API key as the server reads it, and do nothing else
 #   bash setup-server.sh --socket on prod: provision, and let systemd listen on the port (no request is
 #                                 refused during a restart, but `systemctl stop` alone stops nothing)
 #
@@ -40,24 +41,46 @@ clean_up() {
 
 is_prod() { id produser >/dev/null 2>&1; }
 
-# setting KEY: its value from the environment, else from .env, else nothing
+# setting KEY: its value from the environment, else from .env, else nothing. For server.py and systemd, quotes, the ends
+# of lines and a byte order mark are no part of it; so dotenv reads it here too.
 setting() {
   if [ -n "${!1+set}" ]; then
     printf '%s' "${!1}"
-  elif [ -r "$ENV_FILE" ]; then
-    sed -n "s/^$1=//p" "$ENV_FILE" | tail -n 1 | sed "s/^\([\"']\)\(.*\)\1\$/\2/" | tr -d '\r\n'
+  elif [ -e "$ENV_FILE" ]; then
+    "$PYTHON" -c 'import logging, sys, dotenv
+logging.disable()  # of a line that is none, the server tells
+with open(sys.argv[1], encoding="utf-8-sig", errors="replace") as lines:
+    print(dotenv.dotenv_values(stream=lines, interpolate=False).get(sys.argv[2]) or "", end="")' "$ENV_FILE" "$1"
   fi
+}
+
+# what an earlier run as another user left (root, where it was sudo's), and this one cannot use
+refuse_what_is_anothers() {
+  local path me
+  [ "$(id -u)" -ne 0 ] || return 0
+  if [ ! -w "$ROOT" ]; then
+    path=$ROOT
+  elif [ -e "$ENV_FILE" ] && [ ! -O "$ENV_FILE" ] && [ ! -r "$ENV_FILE" ]; then
+    path=$ENV_FILE
+  else
+    path=$(find "$VENV" ! -user "$(id -u)" ! -writable -print -quit 2>/dev/null) || true
+  fi
+  me=$(id -un 2>/dev/null) || me=$(id -u)
+  [ -z "$path" ] || die "$path belongs to $(stat -c %U -- "$path"), and $me cannot use it (did this run with sudo before?);" \
+    "give the folder back with \`sudo chown -R $me $(printf %q "$ROOT")\`, then run this again"
 }
 
 # ---- 1 Debian packages ------------------------------------------------------------------------------
 
-# a Python that the pins are made for, and that can make a virtual environment; prints its path
+# fits PYTHON MODULES: it is of a version that the pins are made for, and has these modules
+fits() { "$1" -c "import sys, $2; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))" 2>/dev/null; }
+
+# a Python that fits, and that can make a virtual environment; prints its path
 find_python() {
   local name path
   for name in python3 python3.13 python3.12 python3.11; do
     path=$(command -v "$name") || continue
-    if "$path" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null
-    then
+    if fits "$path" "venv, ensurepip"; then
       printf '%s' "$path"
       return
     fi
@@ -65,15 +88,18 @@ find_python() {
   return 1
 }
 
+# .venv can be used: its programs (pip, jupyter …) name the folder that they were made in, so after a move or a copy of
+# the kit they would run what is there, or nothing
+venv_is_good() {
+  local pip
+  fits "$PYTHON" pip && { pip=$(<"$VENV/bin/pip"); } 2>/dev/null && [[ $pip == *[\"\ !]"$VENV/bin/"* ]]
+}
+
 # the Debian packages that this mode needs and that are missing
 missing_packages() {
   local pair
-  if ! find_python >/dev/null; then
-    if python3 -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
-      echo python3-venv
-    else
-      printf '%s\n' python3 python3-venv
-    fi
+  if ! venv_is_good && ! find_python >/dev/null; then
+    if fits python3 os; then echo python3-venv; else printf '%s\n' python3 python3-venv; fi
   fi
   local wanted=(git:git curl:curl)
   if [ "$1" = test ] && [ ! -d "$ROOT/tests" ]; then
@@ -92,7 +118,11 @@ missing_packages() {
 
 install_packages() {
   step "Debian packages"
-  local packages sudo=()
+  local packages sudo=() version
+  version=$(python3 -c 'import platform; print(platform.python_version())' 2>/dev/null) || true
+  if [ -n "$version" ] && ! fits python3 os && ! venv_is_good && ! find_python >/dev/null; then
+    die "this needs Python 3.11 to 3.13, and python3 is $version: install one of those beside it, then run this again"
+  fi
   mapfile -t packages < <(missing_packages "$1")
   if [ "${#packages[@]}" -eq 0 ]; then
     say "nothing is missing"
@@ -108,16 +138,29 @@ install_packages() {
   "${sudo[@]}" apt-get update -qq || die "apt-get update failed; $remedy"
   "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
     "${packages[@]}" >/dev/null || die "apt-get install failed; $remedy"
-  find_python >/dev/null || die "no Python 3.11 to 3.13 with venv here; install one, for example python3.12-venv"
+  venv_is_good || find_python >/dev/null || die "no Python 3.11 to 3.13 with venv here; install one, for example python3.12-venv"
 }
 
 # ---- 2 Python packages ------------------------------------------------------------------------------
+
+# run_pip WORDS…: pip in .venv, wherever else this machine's own settings of pip would install. What pip warns of goes by
+# on every run on some machines, so it is shown only when pip fails, and then without the places where it found nothing.
+run_pip() {
+  local said
+  {
+    said=$(cd "$ROOT" && env -u PIP_TARGET -u PIP_PREFIX -u PIP_ROOT -u PIP_PYTHON PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 \
+      "$PYTHON" -m pip "$@" --disable-pip-version-check 2>&1 >&3)
+  } 3>&1 || {
+    grep -v "^WARNING: Location '.*' is ignored" <<<"$said" >&2
+    return 1
+  }
+}
 
 install_python_packages() {
   step "Python packages in .venv"
   local files=(requirements.txt) stamp wanted
   if [ "$1" != serve ]; then files+=(requirements-dev.txt); fi
-  if ! "$PYTHON" -c 'import sys, pip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+  if ! venv_is_good; then
     say "making .venv with $("$(find_python)" --version)"
     rm -rf -- "$VENV"
     "$(find_python)" -m venv "$VENV"
@@ -133,14 +176,14 @@ install_python_packages() {
     # the service runs on these packages: touch them only once all the new ones have arrived
     TEMPORARY=$(mktemp -d "$ROOT/.setup.XXXXXX")
     say "fetching the packages that ${files[-1]} now names"
-    (cd "$ROOT" && "$PYTHON" -m pip download --disable-pip-version-check --quiet -d "$TEMPORARY" -r "${files[-1]}") ||
+    run_pip download --quiet -d "$TEMPORARY" -r "${files[-1]}" ||
       die "pip could not fetch ${files[-1]}: read its last lines, and run this again; nothing was changed"
     clean_up
   fi
   local quiet=()
   if [ ! -t 1 ]; then quiet=(--quiet); fi
   say "installing ${files[-1]} (a minute or two the first time)"
-  (cd "$ROOT" && "$PYTHON" -m pip install --disable-pip-version-check "${quiet[@]}" -r "${files[-1]}") ||
+  run_pip install "${quiet[@]}" -r "${files[-1]}" ||
     die "pip could not install ${files[-1]}: read its last lines, check the network, and run this again"
   rm -f -- "$VENV"/.installed-*
   printf '%s\n' "$wanted" >"$stamp"
@@ -150,10 +193,23 @@ install_python_packages() {
 
 # ---- 3 Settings -------------------------------------------------------------------------------------
 
+# replace_env: $TEMPORARY/env takes the place of .env, and stays its owner's
+replace_env() {
+  chown --reference="$ENV_FILE" -- "$TEMPORARY/env"
+  mv -f -- "$TEMPORARY/env" "$ENV_FILE"
+}
+
 seed_settings() {
   step "Settings in .env"
   if [ -e "$ENV_FILE" ]; then
-    if [ -O "$ENV_FILE" ] && [ "$(stat -c %a "$ENV_FILE")" != 600 ]; then
+    if LC_ALL=C grep -q $'^\xef\xbb\xbf\|\r$' "$ENV_FILE"; then
+      # systemd would take the mark for a part of the first key
+      TEMPORARY=$(mktemp -d "$ROOT/.setup.XXXXXX")
+      (umask 077 && LC_ALL=C sed $'1s/^\xef\xbb\xbf//; s/\r$//' "$ENV_FILE" >"$TEMPORARY/env")
+      replace_env
+      clean_up
+      say "kept, without the byte order mark or the CRLF line ends that an editor on Windows had put in"
+    elif [ -O "$ENV_FILE" ] && [ "$(stat -c %a "$ENV_FILE")" != 600 ]; then
       chmod 600 "$ENV_FILE"
       say "kept; others could read it, so its mode is now 600"
     else
@@ -185,7 +241,7 @@ pin_digest() {
     sed -e '/^# release /d' -e '/^MODEL_SHA256=/d' "$ENV_FILE" >"$TEMPORARY/env"
     printf '# release %s\nMODEL_SHA256=%s\n' "$release" "$digest" >>"$TEMPORARY/env"
   )
-  mv -f -- "$TEMPORARY/env" "$ENV_FILE"
+  replace_env
 }
 
 pull_release() {
@@ -312,10 +368,14 @@ install_unit() {
   say "${1##*/} copied to $UNITS"
 }
 
+# wait_for_health PORT: until the service answers where it listens, which HOST, a drop-in or a socket may have said
 wait_for_health() {
-  local tries
+  local tries address
   for ((tries = 0; tries < 75; tries++)); do
-    if curl -fs --noproxy '*' --max-time 2 -o /dev/null "http://127.0.0.1:$1/health"; then return; fi
+    for address in $(ss -Hltn "sport = :$1" | awk '{ print $4 }' |
+      sed 's/^\(0\.0\.0\.0\|\*\):/127.0.0.1:/; s/^\[::\]:/[::1]:/'); do
+      if curl -fs --noproxy '*' --max-time 2 -o /dev/null "http://$address/health"; then return; fi
+    done
     sleep 0.2
   done
   return 1
@@ -353,31 +413,47 @@ start_service() {
   systemctl status pixelwise --no-pager --lines=4 | sed 's/^/      /' || true
 }
 
+# url HOST PORT: with the brackets of an IPv6 address
+url() { case $1 in *:*) printf 'http://[%s]:%s' "$@" ;; *) printf 'http://%s:%s' "$@" ;; esac; }
+
 what_next_on_prod() {
-  local address port
-  port=$(setting PORT)
-  address=$(hostname -I 2>/dev/null | cut -d ' ' -f 1)
+  local host port sign
+  host=$(setting HOST) port=$(setting PORT)
+  case $host in '' | 0.0.0.0 | ::)
+    if [ "$host" = :: ]; then sign=:; else sign=.; fi # the first of the machine's addresses that is of this kind
+    host=$(hostname -I 2>/dev/null | tr ' ' '\n' | grep -m 1 -F "$sign") || host=$(hostname) ;;
+  esac
   cat <<END
 
 Next: from the dev machine, ask it; here, read its journal:
 
-  curl http://${address:-$(hostname)}:${port:-8000}/health
+  curl --noproxy '*' $(url "$host" "${port:-8000}")/health
   journalctl -u pixelwise -f
 
 END
 }
 
 what_next() {
-  local port host env_file body
-  env_file=$(printf %q "$ENV_FILE") body=$(printf %q "@$ROOT/models/sample.json")
+  local port host script body
+  script=$(printf %q "$ROOT/setup-server.sh") body=$(printf %q "@$ROOT/models/sample.json")
   host=$(setting HOST) port=$(setting PORT)
-  case $host in '' | 0.0.0.0 | '::') host=127.0.0.1 ;; esac
+  case $host in '' | 0.0.0.0) host=127.0.0.1 ;; ::) host=::1 ;; esac
   printf '\nNext: %s\n\n' "$1"
   cat <<END
-  curl -H "X-API-Key: \$(sed -n 's/^SECRET_API_KEY=//p' $env_file)" -H "Content-Type: application/json" \\
-    -d $body http://$host:${port:-8000}/classify
+  curl -H "X-API-Key: \$(bash $script key)" -H "Content-Type: application/json" \\
+    -d $body --noproxy '*' $(url "$host" "${port:-8000}")/classify
 
 END
+}
+
+# the key for a client, from wherever the server takes it
+print_key() {
+  local key
+  refuse_what_is_anothers
+  [ -x "$PYTHON" ] || die "there is no .venv: run bash setup-server.sh"
+  key=$(setting SECRET_API_KEY)
+  [ -n "$key" ] || die "there is no SECRET_API_KEY in .env: run bash setup-server.sh"
+  printf '%s\n' "$key"
 }
 
 # JupyterLab without its question about news, and without looking for updates
@@ -397,6 +473,7 @@ main() {
       runs_service || die "--socket is for prod: a machine with the user produser, and systemd"
       ;;
     provision | serve | labs | test) ;;
+    key) print_key; exit ;;
     -h | --help | help) usage; exit 0 ;;
     *) usage >&2; exit 2 ;;
   esac
@@ -407,6 +484,7 @@ main() {
     STEPS=7
     if systemctl --quiet is-active pixelwise; then OLD_RUNS="; the old service keeps running"; fi
   fi
+  refuse_what_is_anothers
   install_packages "$mode"
   case $mode in
     labs | test) install_python_packages "$mode" ;;

@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import joblib
@@ -107,28 +108,39 @@ def test_production_has_no_documentation_pages(box, tmp_path):
     assert setting(box, "DEBUG") == "false"
 
 
-def test_the_printed_curl_line_returns_a_prediction_and_ctrl_c_stops_the_server(box):
+@contextmanager
+def serving(clone: Path, **environ):
+    """`setup-server.sh serve` on a free port, with these settings in its environment; yields its line."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    (box / ".env").write_text((box / ".env").read_text().replace("PORT=8000", f"PORT={port}"))
+    text = (clone / ".env").read_bytes()
+    (clone / ".env").write_bytes(text.replace(b"PORT=8000", f"PORT={port}".encode()))
     inherited = {key: value for key, value in os.environ.items() if key not in SETTINGS}
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    served = subprocess.Popen(["bash", box / "setup-server.sh", "serve"], cwd="/", env=inherited, **pipes)
+    command = ["bash", clone / "setup-server.sh", "serve"]
+    served = subprocess.Popen(command, cwd="/", env=inherited | environ, **pipes)
     try:
         log = iter(served.stderr.readline, "")
         assert any("listening on" in line for line in log)
         os.set_blocking(served.stdout.fileno(), False)
         text = served.stdout.read()
-        command = text[text.index("curl -H") :]
-        ran = subprocess.run(
-            ["bash", "-c", command], cwd="/", capture_output=True, text=True, timeout=20, check=True
-        )
-        assert json.loads(ran.stdout)["prediction"] == "7"
+        yield text[text.index("curl -H") :]
     finally:
         served.send_signal(signal.SIGINT)
         _, rest = served.communicate(timeout=15)
     assert served.returncode == 0
     assert "Traceback" not in rest
+
+
+def prediction(line: str, **options) -> str:
+    """What comes back when somebody enters the curl line."""
+    options = {"cwd": "/", "capture_output": True, "text": True, "timeout": 20, "check": True} | options
+    return json.loads(subprocess.run(["bash", "-c", line], **options).stdout)["prediction"]
+
+
+def test_the_printed_curl_line_returns_a_prediction_and_ctrl_c_stops_the_server(box):
+    with serving(box) as line:
+        assert prediction(line) == "7"
 
 
 def test_an_unknown_word_shows_the_usage(clone):

@@ -52,7 +52,8 @@ UNIT = """\
 """
 
 STUDENTS = (  # what students get; a name that ends in / is a folder with all that is in it
-    *("README.md", "CHANGELOG.md", "LICENSE", "server.py", "setup-server.sh", ".env.example", ".gitignore"),
+    *("README.md", "CHANGELOG.md", "LICENSE", "server.py", "setup-server.sh", ".env.example"),
+    *(".gitattributes", ".gitignore"),
     *("requirements.txt", "requirements-dev.txt", "pytest.ini", "ruff.toml"),
     *("schemas/", "models/", "deploy/"),
     *(
