@@ -7,8 +7,9 @@
 The model is an artefact on disk: a scikit-learn Pipeline over (N, 784) floats in {0, 1}, pickled by
 joblib. A pickle can run any code, so nothing is unpickled before its SHA-256 digest was checked.
 A pipeline of Binarizer and LogisticRegression or MLPClassifier is then *prepared*: its weights are
-stored once as plain arrays in `.prepared/<digest>.npz`, which is loaded in milliseconds, without
-unpickling and without scikit-learn. Any other pipeline is served through its own `predict_proba`.
+stored once as plain arrays behind a seal in `.prepared/<digest>.npz`, which is loaded in milliseconds,
+without unpickling and without scikit-learn, and made again where it does not hold. Any other pipeline
+is served through its own `predict_proba`.
 """
 
 import functools
@@ -18,8 +19,8 @@ import logging
 import os
 import re
 import tempfile
-import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -91,8 +92,7 @@ def load(path: Path, sha256: str) -> Classifier:
             f"{path} has the SHA-256 digest {digest[:12]}…, not the expected {sha256[:12].lower()}…: "
             "restore it with git checkout, or pull the release again, or correct MODEL_SHA256"
         )
-    prepared_file = MODELS / ".prepared" / f"{digest}.npz"
-    arrays = _read_prepared(prepared_file)
+    arrays = _read_prepared(digest)
     if arrays is None:
         pipeline = _unpickle(content, path)
         arrays = prepare(pipeline)
@@ -100,7 +100,7 @@ def load(path: Path, sha256: str) -> Classifier:
             return Classifier(
                 [str(name) for name in pipeline.classes_], pipeline.predict_proba, prepared=False
             )
-        _keep_prepared(prepared_file, arrays)
+        _keep_prepared(digest, arrays)
     classes, *layers = arrays
     return Classifier(classes.tolist(), functools.partial(_forward, layers), prepared=True)
 
@@ -126,9 +126,12 @@ def listed_digest(path: Path) -> str:
 
 
 def can_classify(model: Classifier) -> bool:
-    """Classify a blank picture, now; the log says why when it fails."""
+    """Classify a blank picture, now, with scores that can be; the log says why when it fails."""
     try:
-        return bool(model.classify_batch(np.zeros((1, 28, 28), dtype=np.uint8)))
+        scores = model.classify_batch(np.zeros((1, 28, 28), dtype=np.uint8))[0]["scores"]
+        if not _plausible(scores.values()):
+            raise ValueError("the scores are not from 0 to 1 with a sum of 1")
+        return True
     except Exception:
         logging.getLogger("pixelwise").exception("the model cannot classify a blank picture")
         return False
@@ -163,10 +166,20 @@ def prepare(pipeline) -> list[np.ndarray] | None:
     layers = [np.ascontiguousarray(layer, dtype=np.float64) for layer in layers]
     if _sums_are_exact_in_float32(layers[0]):
         layers[0] = layers[0].astype(np.float32)
-    trial = (np.random.default_rng(0).random((64, 784)) < np.linspace(0, 1, 64)[:, None]).astype(np.float64)
+    trial = _trial()
     if not np.allclose(_forward(layers, trial), pipeline.predict_proba(trial), rtol=0, atol=TOLERANCE):
         return None
     return [np.array([str(name) for name in pipeline.classes_]), *layers]
+
+
+def _trial() -> np.ndarray:
+    """Ink of 64 pictures, from all paper to nearly all ink, to try a model with."""
+    return (np.random.default_rng(0).random((64, 784)) < np.linspace(0, 1, 64)[:, None]).astype(np.float64)
+
+
+def _plausible(scores) -> bool:
+    """Whether numbers can be the scores of one picture: none below 0, and 1 together. NaN cannot."""
+    return min(scores) >= 0 and abs(sum(scores) - 1) <= 1e-6
 
 
 def _sums_are_exact_in_float32(weights: np.ndarray) -> bool:
@@ -225,22 +238,38 @@ def _unpickle(content: bytes, path: Path):
     return pipeline
 
 
-def _read_prepared(file: Path) -> list[np.ndarray] | None:
-    """The stored arrays, or None where there are none or they are damaged (npz carries a CRC of each)."""
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            return [stored[f"arr_{number}"] for number in range(len(stored.files))] or None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
+def _seal(digest: str, stored: bytes) -> bytes:
+    """What stands before a stored form: the digest of the artefact's digest and of the form itself."""
+    return hashlib.sha256(digest.encode() + stored).digest()
 
 
-def _keep_prepared(file: Path, arrays: list[np.ndarray]) -> None:
-    """Store the arrays in one step, so that no reader sees half a file; a read-only place is no error."""
-    try:
-        file.parent.mkdir(exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as stream:
-            np.savez(stream, *arrays)
-        Path(stream.name).chmod(0o644)
-        Path(stream.name).replace(file)
-    except OSError:
-        pass
+def _read_prepared(digest: str) -> list[np.ndarray] | None:
+    """The stored form of the artefact with this digest, or None where there is none that holds: one that was
+    made from it, that no bit of has changed since, and that gives scores."""
+    with suppress(Exception):  # whatever may be wrong with a file, it can be made again
+        content = (MODELS / ".prepared" / f"{digest}.npz").read_bytes()
+        seal, stored = content[:32], content[32:]
+        if seal == _seal(digest, stored):
+            with np.load(io.BytesIO(stored), allow_pickle=False) as named:
+                arrays = list(named.values())
+            if all(_plausible(row) for row in _forward(arrays[1:], _trial()).tolist()):
+                return arrays
+    return None
+
+
+def _keep_prepared(digest: str, arrays: list[np.ndarray]) -> None:
+    """Store the form in one step, so that no reader sees half a file; a place that is full, or read-only, is
+    no error."""
+    form = io.BytesIO()
+    np.savez(form, *arrays)
+    folder = MODELS / ".prepared"
+    with suppress(OSError):
+        folder.mkdir(mode=0o755, exist_ok=True)
+        number, name = tempfile.mkstemp(suffix=".tmp", dir=folder)
+        try:
+            with os.fdopen(number, "wb") as stream:
+                stream.write(_seal(digest, form.getvalue()) + form.getvalue())
+            Path(name).chmod(0o644)
+            Path(name).replace(folder / f"{digest}.npz")
+        finally:
+            Path(name).unlink(missing_ok=True)
