@@ -228,13 +228,13 @@ def _unpickle(content: bytes, path: Path):
 
     try:
         pipeline = joblib.load(io.BytesIO(content))
-        shape = pipeline.predict_proba(np.zeros((1, 784))).shape
+        scores = pipeline.predict_proba(np.zeros((1, 784)))
     except Exception as error:
         raise ArtefactError(
             f"{path} is not a digit classifier that this scikit-learn can load ({type(error).__name__}): "
             "retrain it with models/train.py, or name another artefact in MODEL_PATH"
         ) from error
-    if shape != (1, len(pipeline.classes_)):
+    if scores.shape != (1, len(pipeline.classes_)) or not _plausible(scores[0].tolist()):
         raise ArtefactError(f"{path} does not give one score a class: name another artefact in MODEL_PATH")
     return pipeline
 

@@ -252,6 +252,13 @@ def test_scores_that_are_not_one_a_class_are_refused(tmp_path):
         classifier.load(*saved(pipeline, tmp_path))
 
 
+def test_weights_that_are_no_numbers_are_refused(tmp_path):
+    pipeline = train(LogisticRegression(max_iter=300), "123")
+    pipeline.named_steps["model"].intercept_[1] = np.nan
+    with pytest.raises(classifier.ArtefactError, match="one score a class"):
+        classifier.load(*saved(pipeline, tmp_path))
+
+
 def test_the_digest_is_looked_up_beside_the_artefact_and_in_models(tmp_path):
     sums = "a" * 64 + "  one.pkl\n" + "B" * 64 + " *two.pkl\n" + "c" * 63 + "  short.pkl\nnonsense\n"
     (tmp_path / "SHA256SUMS").write_text(sums)
