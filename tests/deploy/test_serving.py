@@ -1,17 +1,20 @@
 """deploy/serving.py: any WSGI application served and drained in this process; real processes are in
 test_process.py, and what hostile clients try in test_hostile_clients.py."""
 
+import errno
 import json
 import re
 import socket
+import struct
 import threading
 import time
 import urllib.request
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
+from waitress import wasyncore
 
 from deploy import serving, systemd
 
@@ -181,6 +184,98 @@ def test_answers_that_nobody_reads_hold_up_nobody_else():
         channel = max(running.active_channels.values(), key=lambda one: one.total_outbufs_len)
         assert len(channel.requests) + channel.rest.count(b"GET") >= 90
         assert 0 < channel.total_outbufs_len < 4_000_000
+
+
+@contextmanager
+def by_hand(app=hello):
+    """A server whose event loop goes round when a test calls `turn`."""
+    running = serving.Server(app, systemd.listen("127.0.0.1", 0), at_once=True)
+    try:
+        yield running
+    finally:
+        wasyncore.close_all(running._map)
+
+
+def turns_until(running, condition) -> None:
+    for _ in range(100):
+        if condition():
+            return
+        running.turn(0.02)
+    raise AssertionError("it never came")
+
+
+def test_all_who_wait_are_accepted_in_one_round():
+    with by_hand() as running, ExitStack() as stack:
+        for _ in range(50):
+            stack.enter_context(socket.create_connection(running.socket.getsockname(), 5))
+        running.turn(1)
+        assert len(running.active_channels) == 50
+
+
+def test_what_happened_to_a_connection_does_not_happen_to_the_next_one_with_its_number(monkeypatch):
+    """One client makes room for another of its line; in that round the first one had sent something."""
+    monkeypatch.setattr(serving, "PLACES", 4)
+    with by_hand() as running, ExitStack() as stack:
+
+        def client():
+            return stack.enter_context(socket.create_connection(running.socket.getsockname(), 5))
+
+        first = client()
+        turns_until(running, lambda: len(running.active_channels) == 1)
+        first.sendall(b"\r\n")  # an empty line: it stays idle
+        client()
+        last = client()
+        running.turn(1)
+        running.turn(0)
+        last.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        turns_until(running, lambda: running.finished)
+        assert last.recv(1000).startswith(b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_client_that_resets_before_its_last_answer_ends_its_connection_and_no_other(at_once, caplog):
+    asked, gone = threading.Event(), threading.Event()
+
+    def app(environ, start_response):
+        if environ["PATH_INFO"] == "/slow":
+            asked.set()
+            assert gone.wait(10)
+        return hello(environ, start_response)
+
+    with serving_of(app, at_once=at_once) as running:
+        for ending in (b"Connection: close\r\n\r\n", b"\r\n", b"\r\nGET / HTTP/1.1\r\n\r\n"):
+            with socket.create_connection(running.address, timeout=5) as client:
+                client.sendall(b"GET /slow HTTP/1.1\r\n" + ending)
+                assert asked.wait(10)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            gone.set()
+            assert ask(running.url) == b"hello"
+            asked.clear()
+            gone.clear()
+    assert "rror" not in caplog.text and "exception" not in caplog.text
+
+
+def test_a_client_whose_network_fails_leaves_no_traceback_in_the_log(monkeypatch, caplog):
+    monkeypatch.setattr(serving.Channel, "recv", Mock(side_effect=TimeoutError(errno.ETIMEDOUT, "timed out")))
+    with serving_of(hello, at_once=True) as running:
+        assert exchange(running.address, b"GET / HTTP/1.1\r\n\r\n") == b""
+    assert caplog.text == ""
+
+
+def test_a_fault_in_one_connection_ends_no_other(monkeypatch, caplog):
+    answer = serving.Channel.answer
+    faults = [ZeroDivisionError("a fault of this test")]
+    monkeypatch.setattr(
+        serving.Channel, "answer", lambda channel: answer(channel) if not faults else _raise(faults.pop())
+    )
+    with serving_of(hello, at_once=True) as running:
+        assert exchange(running.address, b"GET / HTTP/1.1\r\n\r\n") == b""
+        assert ask(running.url) == b"hello"
+    assert "a fault of this test" in caplog.text
+
+
+def _raise(error: Exception):
+    raise error
 
 
 # ---- The watchdog ---------------------------------------------------------------------------------------
