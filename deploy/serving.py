@@ -220,6 +220,10 @@ class Channel(HTTPChannel):
                 return
         self.handle_close()
 
+    def handle_expt(self):
+        """Urgent data (tcp(7)), which HTTP does not know: nothing would take it off the socket."""
+        self.cut()
+
     def is_idle(self) -> bool:
         return not (self.requests or self.request or self.total_outbufs_len or self.rest)
 
