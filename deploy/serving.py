@@ -458,12 +458,16 @@ class Server(TcpWSGIServer):
         wasyncore.dispatcher.close(self)
         self.knocked = False
         self.task_dispatcher.set_thread_count(THREADS_AT_NEED)
-        began = monotonic()
-        while self.active_channels and monotonic() < began + DRAIN_SECONDS:
+        began = now = monotonic()
+        for channel in self.active_channels.values():
+            channel.since = began  # from now on each has the time that it has while places are scarce
+        while self.active_channels and now < began + DRAIN_SECONDS:
             self.turn(0.05)
             now = monotonic()
             for channel in list(self.active_channels.values()):
-                if (channel.is_idle() or channel.lingers) and now - max(began, channel.since) > 0.5:
+                if not (channel.is_idle() or channel.lingers):
+                    channel.look(now, scarce=True)
+                elif now - channel.since > 0.5:
                     channel.handle_close()
         self.task_dispatcher.shutdown(timeout=1)
         wasyncore.close_all(self._map)

@@ -368,6 +368,18 @@ def test_a_closing_listener_completes_the_handshakes_it_has_and_begins_no_other(
             connection.close()
 
 
+def test_a_request_that_is_half_sent_gets_as_long_as_when_places_are_scarce():
+    with serving_of(hello, at_once=True) as running, socket.create_connection(running.address, 10) as slow:
+        slow.sendall(b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n")
+        eventually(lambda: any(channel.request for channel in running.active_channels.values()))
+        [channel] = running.active_channels.values()
+        channel.since -= 5  # as if it had begun so many seconds ago
+        began = time.monotonic()
+        running.stop()
+        assert slow.makefile("rb").read().startswith(b"HTTP/1.1 408 ")
+        assert serving.SCARCE_REQUEST <= time.monotonic() - began < serving.SCARCE_REQUEST + 3
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_who_connects_as_the_server_drains_is_heard(host):
     """A connection that inherited the listener's lowest TTL can be read again once the server accepted it."""
