@@ -29,7 +29,7 @@ def besiege(request, start_server, tmp_path):
 
 
 def test_clients_that_pipeline_and_hardly_read(besiege):
-    """Row 1 of what once got through: 260 of them had all places for ever."""
+    """260 of them once had all places for ever."""
     with besiege("slow readers") as siege:
         siege.crowd(150, GET * 200, reads=1024)
         sippers = siege.crowd(150, GET * 200, reads=1024)
@@ -44,7 +44,7 @@ def test_clients_that_pipeline_and_hardly_read(besiege):
 
 
 def test_clients_that_drip(besiege):
-    """Row 3: four bytes now and then renewed their time for ever."""
+    """Four bytes now and then once renewed their time for ever."""
     drips = {b"": b"\r\n\r\n", GET: b"\r\n", b"GET /": b"a", GET[:-2]: b"A: b\r\n", HALF: b" "}
     with besiege("drips") as siege:
         crowds = [(siege.crowd(60, beginning), bit) for beginning, bit in drips.items()]
