@@ -10,10 +10,12 @@ import threading
 import time
 import urllib.request
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
+import wire
 from waitress import wasyncore
 
 from deploy import serving, systemd
@@ -136,6 +138,13 @@ def test_a_fault_of_the_application_is_a_500_and_the_next_request_is_answered():
             answer = exchange(running.address, b"GET /broken HTTP/1.1\r\nConnection: close\r\n\r\n")
             assert answer.startswith(b"HTTP/1.1 500 ")
             assert ask(running.url) == b"hello"
+
+
+def test_the_collector_looks_neither_at_what_was_loaded_nor_at_what_a_request_makes(start_server):
+    server = start_server(Path(__file__).with_name("echo.py"), AT_ONCE="true", PYTHONPATH=str(wire.ROOT))
+    with server.connect() as connection:
+        frozen, threshold = connection.send(wire.request_bytes()).read_answer().json()["collector"]
+    assert (frozen > 5_000, threshold) == (True, 10_000)
 
 
 # ---- Who is stuck, and who is not -----------------------------------------------------------------------
