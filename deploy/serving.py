@@ -25,12 +25,15 @@ HTTPRequestParser `parse_header`, `received`, `body_rcv`, `error`, `completed`; 
 `task_dispatcher`.
 """
 
+import fcntl
 import gc
 import json
 import logging
 import signal
 import socket
 import struct
+import sys
+import termios
 import threading
 from collections import Counter, deque
 from contextlib import suppress
@@ -50,21 +53,16 @@ from deploy.systemd import notify, passed_by_systemd, watched
 log = logging.getLogger("serving")
 
 PLACES = 256  # connections at once; a client address may have a quarter of them
-REQUEST_SECONDS, READ_SECONDS, IDLE_SECONDS = (
-    10,
-    10,
-    60,
-)  # to send a request, to read PROGRESS, and between two
-SCARCE_REQUEST, SCARCE_READ, SCARCE_IDLE = 2, 2, 1  # the same while places are scarce
+REQUEST_SECONDS, SCARCE_REQUEST = 10, 2  # to send a request; the second number is for when places are scarce
+READ_SECONDS, SCARCE_READ = 10, 2  # to take PROGRESS of an answer
+IDLE_SECONDS, SCARCE_IDLE = 60, 1  # between an answer and the next request
 PROGRESS = 1024  # bytes that a client must take of a waiting answer in READ_SECONDS
 QUIET_SECONDS = 1  # after the last answer, a client that sends nothing for so long has read it
 HANDSHAKE_SECONDS = 0.1  # a handshake that had begun before SIGTERM has so long to be completed
 DRAIN_SECONDS = 8  # accepted requests have so long to finish after SIGTERM
 SLICE_SECONDS = 0.05  # of answering in the event loop, before it looks at all connections again
 TICK_SECONDS = 0.25  # between two looks at the deadlines
-THREADS_AT_NEED = (
-    4  # for an application that may take its time, once a request is stuck in it; until then one
-)
+THREADS_AT_NEED = 4  # worker threads once a request is stuck in the application; until then there is one
 READ_ON = 16  # times max_body are read of a body that is too large, so that its connection can stay open
 
 SENTENCES = {  # what the default `broken` says
@@ -139,7 +137,7 @@ class Channel(HTTPChannel):
     rest: bytes received and not parsed yet, as its next request waits until the last one is answered and
     sent.
     busy: whether a request of it is with the application, or those behind it are still to be looked at.
-    mark: when a waiting answer was last looked at, and how many bytes had been sent by then; or None.
+    mark: when a waiting answer was last looked at, and how many bytes had been taken by then; or None.
     """
 
     parser_class, task_class, error_task_class = Parser, Task, Task
@@ -220,8 +218,14 @@ class Channel(HTTPChannel):
             # a close now would reset what the client is still to read: wait a little
             self.close_when_flushed, self.lingers, self.since = False, True, monotonic()
             self.last_sign = self.since
+            self.server.lingering += 1
             with suppress(OSError):
                 self.socket.shutdown(socket.SHUT_WR)
+
+    def handle_close(self):
+        self.server.lingering -= self.lingers
+        self.lingers = False
+        super().handle_close()
 
     def readable(self):
         return self.lingers or (super().readable() and not self.busy)
@@ -242,22 +246,28 @@ class Channel(HTTPChannel):
             self.cut()
 
     def is_idle(self) -> bool:
-        return not (self.requests or self.request or self.total_outbufs_len or self.rest)
+        return not (self.busy or self.requests or self.request or self.total_outbufs_len or self.rest)
+
+    def unread(self) -> int:
+        """Bytes of its answers that are still here, or in the system's buffer (tcp(7), SIOCOUTQ)."""
+        in_system = fcntl.ioctl(self.socket, termios.TIOCOUTQ, bytes(4))
+        return self.total_outbufs_len + int.from_bytes(in_system, sys.byteorder)
 
     def look(self, now: float, scarce: bool) -> None:
         """Cut off a client that holds its place for nothing."""
-        if self.total_outbufs_len:
+        if not self.lingers and (unread := self.unread()):
+            taken = self.sent + self.total_outbufs_len - unread
             if self.mark is None:
-                self.mark = (now, self.sent)
+                self.mark = (now, taken)
             elif now - self.mark[0] > (SCARCE_READ if scarce else READ_SECONDS):
-                if self.sent - self.mark[1] < PROGRESS:
+                if taken - self.mark[1] < PROGRESS:
                     self.cut()
-                self.mark = (now, self.sent)
+                self.mark = (now, taken)
             return
         self.mark = None
         waited = now - self.since
         if self.lingers:
-            if scarce or now - self.last_sign > QUIET_SECONDS or waited > REQUEST_SECONDS:
+            if now - self.last_sign > QUIET_SECONDS or waited > REQUEST_SECONDS:
                 self.handle_close()
         elif self.request is not None and not self.requests:
             if waited > (SCARCE_REQUEST if scarce else REQUEST_SECONDS):
@@ -305,6 +315,7 @@ class Server(TcpWSGIServer):
         self.alive = alive if watched() else None
         self.trusted = line_of(trusted)
         self.knocked = False  # whether somebody wants to connect
+        self.lingering = 0  # connections that have their last answer, and hold no place any more
         self.due = deque()  # channels with a request that will be answered at once
         self.going_on = deque()  # channels of which a worker thread has answered a request
         self.finished = self.finished_before = 0  # requests
@@ -387,7 +398,7 @@ class Server(TcpWSGIServer):
         now = monotonic()
         if now >= self.next_look:
             self.look(now)
-        return self.accepting and len(self.active_channels) < PLACES
+        return self.accepting and self.taken() < PLACES
 
     def accept(self):
         self.knocked = False
@@ -403,21 +414,28 @@ class Server(TcpWSGIServer):
     def accept_all(self) -> None:
         """Accept who waits while there are places, and not one a round, as a round of answers takes long."""
         for _ in range(PLACES):
-            if self.knocked and (len(self.active_channels) < PLACES or self.draining.is_set()):
+            if self.knocked and (self.taken() < PLACES or self.draining.is_set()):
+                if self.lingering >= PLACES:
+                    next(one for one in self.active_channels.values() if one.lingers).handle_close()
                 super().handle_accept()
+
+    def taken(self) -> int:
+        """How many places are taken."""
+        return len(self.active_channels) - self.lingering
 
     def allowed(self) -> int:
         """How many places one line may have: a quarter of all, and no more than are free. So those who take
         many leave as many, and an address that has none yet gets in."""
-        return max(1, min(PLACES // 4, PLACES - len(self.active_channels)))
+        return max(1, min(PLACES // 4, PLACES - self.taken()))
 
     def admit(self, channel: Channel) -> None:
         """Keep a new connection within the places of its line: an idle one of the same line makes room for
         it, and where there is none, it is answered 503."""
-        same = [other for other in self.active_channels.values() if other.line == channel.line]
-        if len(same) <= self.allowed() or channel.line == self.trusted:
+        all_others = [other for other in self.active_channels.values() if other is not channel]
+        same = [other for other in all_others if other.line == channel.line and not other.lingers]
+        if len(same) < self.allowed() or channel.line == self.trusted:
             return
-        idle = [other for other in same if other.is_idle() and not other.lingers and other is not channel]
+        idle = [other for other in same if other.is_idle()]
         if idle:
             min(idle, key=lambda other: other.since).handle_close()
         else:
@@ -429,8 +447,8 @@ class Server(TcpWSGIServer):
         feed the watchdog."""
         self.next_look = now + TICK_SECONDS
         channels = list(self.active_channels.values())
-        scarce, allowed = PLACES - len(channels) < PLACES // 4, self.allowed()
-        held = Counter(channel.line for channel in channels)
+        scarce, allowed = PLACES - self.taken() < PLACES // 4, self.allowed()
+        held = Counter(channel.line for channel in channels if not channel.lingers)
         for channel in channels:
             channel.look(now, scarce or (held[channel.line] >= allowed and channel.line != self.trusted))
         if now < self.next_beat:

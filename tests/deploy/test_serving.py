@@ -4,6 +4,7 @@ test_process.py, and what hostile clients try in test_hostile_clients.py."""
 import errno
 import json
 import re
+import select
 import socket
 import struct
 import threading
@@ -190,19 +191,23 @@ def test_answers_that_nobody_reads_hold_up_nobody_else():
         deaf.sendall(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
         for _ in range(200):  # by then the system's own buffers for this connection are full
             assert ask(running.url) == b"hello"
-        channel = max(running.active_channels.values(), key=lambda one: one.total_outbufs_len)
+        channel = max(connections(running), key=lambda one: one.total_outbufs_len)
         assert len(channel.requests) + channel.rest.count(b"GET") >= 90
         assert 0 < channel.total_outbufs_len < 4_000_000
 
 
 @contextmanager
-def by_hand(app=hello):
+def by_hand(app=hello, **options):
     """A server whose event loop goes round when a test calls `turn`."""
-    running = serving.Server(app, systemd.listen("127.0.0.1", 0), at_once=True)
+    running = serving.Server(app, systemd.listen("127.0.0.1", 0), at_once=True, **options)
     try:
         yield running
     finally:
         wasyncore.close_all(running._map)
+
+
+def connections(running) -> list[serving.Channel]:
+    return list(running.active_channels.values())
 
 
 def turns_until(running, condition) -> None:
@@ -322,7 +327,7 @@ def test_a_connection_that_is_closed_reads_no_more():
     with by_hand() as running:
         with socket.create_connection(running.socket.getsockname(), 5):
             turns_until(running, lambda: running.active_channels)
-            [channel] = running.active_channels.values()
+            [channel] = connections(running)
             channel.handle_close()
         channel.rest = b"POST / HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
         channel.go_on()
@@ -380,8 +385,8 @@ def test_a_closing_listener_completes_the_handshakes_it_has_and_begins_no_other(
 def test_a_request_that_is_half_sent_gets_as_long_as_when_places_are_scarce():
     with serving_of(hello, at_once=True) as running, socket.create_connection(running.address, 10) as slow:
         slow.sendall(b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n")
-        eventually(lambda: any(channel.request for channel in running.active_channels.values()))
-        [channel] = running.active_channels.values()
+        eventually(lambda: any(channel.request for channel in connections(running)))
+        [channel] = connections(running)
         channel.since -= 5  # as if it had begun so many seconds ago
         began = time.monotonic()
         running.stop()
@@ -409,7 +414,147 @@ def test_who_connects_as_the_server_drains_is_heard(host):
 # ---- Who may have how many places -----------------------------------------------------------------------
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """The time of the server, which stands still but for a test: seconds in a list of one."""
+    seconds = [1000.0]
+    monkeypatch.setattr(serving, "monotonic", lambda: seconds[0])
+    return seconds
+
+
+@pytest.fixture
+def eight_places(monkeypatch, clock):
+    """Of which a line may have two; a function that connects from 127.0.0.`number`, and is accepted."""
+    monkeypatch.setattr(serving, "PLACES", 8)
+    with ExitStack() as stack:
+
+        def connect(running, number: int, data: bytes = b"") -> socket.socket:
+            address, source = running.socket.getsockname(), (f"127.0.0.{number}", 0)
+            one = stack.enter_context(socket.create_connection(address, 5, source))
+            one.sendall(data)
+            running.turn(1)
+            running.turn(0.01)
+            return one
+
+        yield connect
+
+
+HALF = b"GET / HTTP/1.1\r\n"
+
+
+def test_a_line_that_has_its_places_makes_room_among_its_own_idle_ones(eight_places):
+    with by_hand() as running:
+        oldest, *_, newest = [eight_places(running, 2) for _ in range(3)]
+        assert oldest.recv(1) == b""
+        newest.sendall(HALF + b"\r\n")
+        turns_until(running, lambda: running.finished)
+        assert newest.recv(100).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_line_whose_places_are_busy_gets_a_503_and_another_line_gets_in(eight_places):
+    with by_hand() as running:
+        eight_places(running, 2, HALF), eight_places(running, 2, HALF)
+        refused = eight_places(running, 2)
+        assert re.match(rb"HTTP/1.[01] 503 .*\r\nConnection: close\r\n", refused.recv(1000), re.S)
+        other = eight_places(running, 3, HALF + b"\r\n")
+        turns_until(running, lambda: running.finished == 2)
+        assert other.recv(100).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_lines_that_take_many_places_leave_one_for_a_new_line(eight_places):
+    """As a line may have no more than are free: 2, 2, 2 and 1 of eight. Who is refused holds none either."""
+    with by_hand() as running:
+        for number in (2, 3, 4, 5):
+            for _ in range(3):
+                eight_places(running, number, HALF)
+        assert running.lingering == 5
+        new = eight_places(running, 6, HALF + b"\r\n")
+        turns_until(running, lambda: select.select([new], [], [], 0)[0])
+        assert new.recv(100).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_a_line_that_has_all_its_places_has_as_little_time_as_when_places_are_scarce(eight_places, clock):
+    with by_hand() as running:
+        greedy = [eight_places(running, 2, HALF) for _ in range(2)]
+        modest = eight_places(running, 3, HALF)
+        clock[0] += serving.SCARCE_REQUEST + 1
+        turns_until(running, lambda: running.finished == 2)
+        assert all(re.match(rb"HTTP/1.[01] 408 ", client.recv(100)) for client in greedy)
+        modest.sendall(b"\r\n")
+        turns_until(running, lambda: running.finished == 3)
+        assert modest.recv(100).startswith(b"HTTP/1.1 200 OK")
+
+
+def test_an_answer_that_waits_in_the_systems_own_buffers_is_not_read_yet(clock):
+    """Else a connection that takes nothing would count as idle, and its answers would stay in memory."""
+
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Length", "20000")])
+        return [b"x" * 20_000]
+
+    with by_hand(app) as running, socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        deaf.connect(running.socket.getsockname())
+        deaf.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        turns_until(running, lambda: running.finished)
+        [channel] = connections(running)
+        turns_until(running, lambda: not channel.total_outbufs_len)
+        assert not select.select([], [], [deaf], 0)[2] and channel.unread() > 10_000
+        for _ in range(2):  # the first look sees the answer, and the second that nothing was taken
+            assert channel.connected
+            clock[0] += serving.READ_SECONDS + 1
+            running.look(clock[0])
+        assert not channel.connected
+        deaf.settimeout(5)
+        with pytest.raises(ConnectionResetError):
+            while deaf.recv(65536):
+                pass
+
+
+def test_of_those_who_are_refused_the_first_make_room_for_more(eight_places):
+    with by_hand() as running:
+        crowd = [eight_places(running, 2, HALF) for _ in range(20)]
+        assert (running.lingering, len(running.active_channels)) == (8, 10)
+        for client in crowd[2:]:
+            assert re.match(rb"HTTP/1.[01] 503 ", client.recv(100))
+        for channel in sorted(connections(running), key=lambda one: one.lingers):
+            assert running.lingering == 8 or channel.lingers
+            channel.handle_close()
+            channel.handle_close()  # as the event loop may
+        assert running.lingering == 0
+
+
+def test_a_trusted_proxy_may_have_any_number_of_places(eight_places):
+    with by_hand(trusted="127.0.0.2") as running:
+        clients = [eight_places(running, 2, HALF) for _ in range(7)]
+        for client in clients:
+            client.sendall(b"\r\n")
+        turns_until(running, lambda: running.finished == 7)
+        assert all(client.recv(100).startswith(b"HTTP/1.1 200 OK") for client in clients)
+
+
+def test_many_slow_answers_do_not_keep_the_event_loop_from_looking_round(clock):
+    """Each takes a hundredth of a second less than a slice has, so two are given in a round."""
+
+    def app(environ, start_response):
+        clock[0] += serving.SLICE_SECONDS - 0.01
+        return hello(environ, start_response)
+
+    with by_hand(app) as running, ExitStack() as stack:
+        address = running.socket.getsockname()
+        for _ in range(5):
+            client = stack.enter_context(socket.create_connection(address, 5))
+            client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        turns_until(running, lambda: len(running.active_channels) == 5)
+        finished = [running.finished]
+        while running.finished < 5:
+            running.turn(1)
+            finished.append(running.finished)
+        assert finished[-1] == 5
+        assert max(after - before for before, after in zip(finished, finished[1:])) == 2
+
+
 @pytest.mark.parametrize(("taken", "allowed"), [(0, 64), (100, 64), (192, 64), (193, 63), (255, 1), (300, 1)])
 def test_a_line_may_have_a_quarter_of_the_places_and_no_more_than_are_free(taken, allowed):
-    full = SimpleNamespace(active_channels=range(taken))
+    full = SimpleNamespace(taken=lambda: taken)
     assert serving.Server.allowed(full) == allowed
