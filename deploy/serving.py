@@ -37,7 +37,7 @@ import termios
 import threading
 from collections import Counter, deque
 from contextlib import suppress
-from time import monotonic
+from time import monotonic, sleep
 
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
@@ -62,6 +62,7 @@ HANDSHAKE_SECONDS = 0.1  # a handshake that had begun before SIGTERM has so long
 DRAIN_SECONDS = 8  # accepted requests have so long to finish after SIGTERM
 SLICE_SECONDS = 0.05  # of answering in the event loop, before it looks at all connections again
 TICK_SECONDS = 0.25  # between two looks at the deadlines
+YIELD_SECONDS = 0.003  # for the worker threads while many requests wait: each round takes the GIL from them
 THREADS_AT_NEED = 4  # worker threads once a request is stuck in the application; until then there is one
 READ_ON = 16  # times max_body are read of a body that is too large, so that its connection can stay open
 
@@ -348,6 +349,8 @@ class Server(TcpWSGIServer):
         The next request of a channel waits until its last answer is sent, so that no answer piles up."""
         if not all(channel.total_outbufs_len for channel in self.due):
             timeout = 0
+        if len(self.task_dispatcher.queue) > THREADS_AT_NEED:
+            sleep(YIELD_SECONDS)
         wasyncore.loop(timeout=timeout, use_poll=True, map=self._map, count=1)
         self.accept_all()
         while self.going_on:

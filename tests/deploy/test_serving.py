@@ -524,6 +524,20 @@ def test_of_those_who_are_refused_the_first_make_room_for_more(eight_places):
         assert running.lingering == 0
 
 
+def test_worker_threads_are_left_alone_while_many_requests_wait(monkeypatch):
+    """By the event loop, each round of which takes the interpreter from them."""
+    rounds = Mock(wraps=wasyncore.loop)
+    monkeypatch.setattr(wasyncore, "loop", rounds)
+    with serving_of(hello) as running, ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(running.address, 10)) for _ in range(40)]
+        for client in clients:
+            client.sendall(b"GET / HTTP/1.1\r\n\r\n" * 20)
+            client.shutdown(socket.SHUT_WR)
+        for client in clients:
+            assert client.makefile("rb").read().count(b"HTTP/1.1 200 OK") == 20
+    assert rounds.call_count < 400  # for 800 answers
+
+
 def test_a_trusted_proxy_may_have_any_number_of_places(eight_places):
     with by_hand(trusted="127.0.0.2") as running:
         clients = [eight_places(running, 2, HALF) for _ in range(7)]
