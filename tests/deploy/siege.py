@@ -10,6 +10,7 @@ plays systemd's watchdog, and somebody looks at the memory. What they saw is pri
 promises.
 """
 
+import select
 import socket
 import statistics
 import threading
@@ -122,6 +123,15 @@ class Siege:
             self.attackers.append(threading.Thread(target=attack, args=(source,)))
             self.attackers[-1].start()
 
+    def leaves_room(self, sockets: list[socket.socket], also) -> None:
+        """Wait until of a crowd no more are connected than leave places for others: three quarters of 256.
+        Meanwhile the attack goes on: `also` is done now and then."""
+        deadline = time.monotonic() + wire.PATIENCE
+        while (left := sum(not hung_up(one) for one in sockets)) > 192:
+            assert time.monotonic() < deadline, f"{self.name}: {left} of {len(sockets)} still have places"
+            also()
+            time.sleep(0.05)
+
     def crowd(self, count: int, data: bytes = b"", *, reads: int = 0) -> list[socket.socket]:
         """So many connections from all attackers' addresses in turn, each of which has sent `data`; without
         those that were refused. reads: the bytes of a receive buffer, for those who do not mean to read."""
@@ -140,6 +150,13 @@ class Siege:
                     one.send(data)
                 sockets.append(one)
         return sockets
+
+
+def hung_up(one: socket.socket) -> bool:
+    """Whether the server ended the connection; without reading what it sent before."""
+    poll = select.poll()
+    poll.register(one, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def drip(sockets: list[socket.socket], data: bytes) -> None:
