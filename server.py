@@ -403,7 +403,8 @@ def with_request_log(app, settings: Settings, limiter: RateLimiter | None):
         took = (time.perf_counter() - began) * 1000
         why = environ.get("pixelwise.why") or environ.get("serving.why", "")
         line = f"{client} {environ['REQUEST_METHOD']} {path} {status} {took:.1f}ms {request_id} {why}"
-        journal.write(6 if status < "400" else 4 if status < "500" else 3, line.rstrip())
+        ours = status >= "500" and "serving.error" not in environ  # 501 and 503 are a client's, too
+        journal.write(3 if ours else 4 if status >= "400" else 6, line.rstrip())
         return body
 
     return application

@@ -60,6 +60,7 @@ PROGRESS = 1024  # bytes that a client must take of a waiting answer in READ_SEC
 QUIET_SECONDS = 1  # after the last answer, a client that sends nothing for so long has read it
 HANDSHAKE_SECONDS = 0.1  # a handshake that had begun before SIGTERM has so long to be completed
 DRAIN_SECONDS = 8  # accepted requests have so long to finish after SIGTERM
+THREAD_SECONDS = 1  # and worker threads so long to end; who is stuck then ends with the process
 SLICE_SECONDS = 0.05  # of answering in the event loop, before it looks at all connections again
 TICK_SECONDS = 0.25  # between two looks at the deadlines
 YIELD_SECONDS = 0.003  # for the worker threads while many requests wait: each round takes the GIL from them
@@ -491,7 +492,10 @@ class Server(TcpWSGIServer):
                     channel.look(now, scarce=True)
                 elif now - channel.since > 0.5:
                     channel.handle_close()
-        self.task_dispatcher.shutdown(timeout=1)
+        self.task_dispatcher.set_thread_count(0)  # its own `shutdown` waits by the wall clock
+        until = monotonic() + THREAD_SECONDS
+        while self.task_dispatcher.threads and monotonic() < until:
+            sleep(0.01)
         wasyncore.close_all(self._map)
 
 

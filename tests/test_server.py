@@ -796,7 +796,8 @@ def test_a_request_that_waitress_could_not_read_gets_json_and_a_line(capfd):
         answer = call(app, **{"serving.error": f"{code} Reason"})
         assert (answer.status, answer.json) == (code, {"detail": sentence})
         assert answer.headers["X-Request-ID"] and answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert re.search(rf" {code} \S+ {answer.headers['X-Request-ID']} {sentence}$", capfd.readouterr().err)
+        line = rf" WARNING \S+ GET /health {code} \S+ {answer.headers['X-Request-ID']} {sentence}$"
+        assert re.search(line, capfd.readouterr().err)
 
 
 def test_a_function_that_is_still_to_be_written_says_so_to_the_client(monkeypatch):

@@ -394,6 +394,24 @@ def test_a_request_that_is_half_sent_gets_as_long_as_when_places_are_scarce():
         assert serving.SCARCE_REQUEST <= time.monotonic() - began < serving.SCARCE_REQUEST + 3
 
 
+def test_a_thread_that_is_stuck_does_not_hold_up_the_stop_however_the_clock_steps(monkeypatch):
+    stuck, release, hour = threading.Event(), threading.Event(), iter(range(10**9, 0, -3600))
+    monkeypatch.setattr("waitress.task.time.time", lambda: next(hour))
+
+    def app(environ, start_response):
+        stuck.set()
+        assert release.wait(30)
+        return hello(environ, start_response)
+
+    try:
+        with serving_of(app) as running, socket.create_connection(running.address, 10) as client:
+            client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            assert stuck.wait(10)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    finally:
+        release.set()
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_who_connects_as_the_server_drains_is_heard(host):
     """A connection that inherited the listener's lowest TTL can be read again once the server accepted it."""
