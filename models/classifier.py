@@ -27,6 +27,7 @@ import numpy as np
 MODELS = Path(__file__).resolve().parent
 DEFAULT_ARTEFACT = MODELS / "digit_classifier_v1.pkl"
 BINARISE_ABOVE = 128  # a pixel is ink (1.0) when its grey value is greater than this, else paper (0.0)
+DECIMALS = 9  # of a score: what is behind them depends on the processor
 TOLERANCE = 1e-9  # the prepared arithmetic may differ from the pipeline's predict_proba by this much
 
 
@@ -52,7 +53,7 @@ class Classifier:
 
         images: uint8, shape (N, 28, 28), 0 is paper and 255 is ink.
         Returns N dicts: `prediction` (str, one of the classes), `confidence` (float, its score) and
-        `scores` (dict of every class to a float; they sum to 1).
+        `scores` (dict of every class to a float of DECIMALS decimals; they sum to 1 within 1e-6).
         Raises ValueError for any other dtype or shape.
         """
         if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
@@ -65,7 +66,8 @@ class Classifier:
         return [self._answer(row) for row in self.predict_proba(ink)]
 
     def _answer(self, row: np.ndarray) -> dict:
-        best, scores = int(row.argmax()), row.tolist()
+        best = int(row.argmax())
+        scores = [round(score, DECIMALS) for score in row.tolist()]
         scores_by_class = dict(zip(self.classes, scores))
         return {"prediction": self.classes[best], "confidence": scores[best], "scores": scores_by_class}
 
