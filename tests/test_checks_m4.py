@@ -20,14 +20,15 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from stand_in.prod_machine import CORRECT, KEY, Machine
 
-from checks import test_m4_machine
-from checks.kit import machine
+from checks import test_m4_machine, test_m4_unit
+from checks.kit import machine, unit
 from checks.kit.client import Api
 from checks.kit.core import FAILED, PASSED, UNCHECKED, Session, checks_of
-from checks.kit.machine import NoSsh, Prod, Unit, parse, time_span
+from checks.kit.machine import NoSsh, Prod
+from checks.kit.unit import Unit, parse, time_span
 
 HERE = Path(__file__).parent
-CHECKS = checks_of(test_m4_machine)
+CHECKS = checks_of(test_m4_machine, test_m4_unit)
 ONLINE = [check for check in CHECKS if "prod" in check.function.__code__.co_varnames[:2]]
 OFFLINE = [check for check in CHECKS if "unit" in check.function.__code__.co_varnames[:1]]
 SSH = [sys.executable, "-I", "-S", str(HERE / "stand_in" / "ssh")]
@@ -825,7 +826,7 @@ def test_what_the_reader_objects_to_systemd_objects_to(tmp_path, text):
 def test_the_time_limit_of_reading_is_short(tmp_path):
     for piece in (b"\n", b" ", b"1", b"\\\n", b"#\n", b"'a ", b"a=" * 2):
         file = tmp_path / "pixelwise.service"
-        file.write_bytes((b"[Service]\nRestartSec=" + piece * machine.MAX_UNIT)[: machine.MAX_UNIT])
+        file.write_bytes((b"[Service]\nRestartSec=" + piece * unit.MAX_UNIT)[: unit.MAX_UNIT])
         began = time.monotonic()
         grade(OFFLINE[:-2], unit=Unit(file))
         assert time.monotonic() - began < 5, piece

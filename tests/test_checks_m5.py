@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 
 from checks import test_m5_fourth_endpoint as m5
 from checks.kit import core
+from checks.kit.batch import PICTURES
 from checks.kit.client import Api
+from checks.kit.fourth import shell_word
 from checks.kit.openapi import KEYWORDS, TYPES, BadDocument, Document, NoSample, is_quick
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -206,8 +208,8 @@ def test_every_check_sees_a_fault():
 
 
 def test_the_curl_line_of_a_picture_is_short_and_writes_the_very_body():
-    body = {"pictures": [{"pixels": m5.PICTURES[2]}], "note": None, "certain": True, "of": 'a "7"'}
-    word = m5.shell_word(body)
+    body = {"pictures": [{"pixels": PICTURES[2]}], "note": None, "certain": True, "of": 'a "7"'}
+    word = shell_word(body)
     assert len(word) < 1000
     written = subprocess.run(
         ["bash", "-c", f"echo {word}"], capture_output=True, text=True, check=True

@@ -25,7 +25,7 @@ import warnings
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from checks.kit.client import printable
+from checks.kit.exchange import printable
 
 METHODS = ("get", "head", "post", "put", "patch", "delete", "options", "trace")
 MAX_NODES = 200_000  # values in a document, or in a value that is judged

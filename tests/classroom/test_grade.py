@@ -19,8 +19,12 @@ from pathlib import Path
 import pytest
 
 from bench import grading as bench
-from checks.classroom import grade, gradebook
+from checks import grade
+from checks.classroom import box as boxes
+from checks.classroom import handed_in, outdated, records, server
+from checks.classroom.one import asks_for
 from checks.kit import grading
+from checks.kit.core import unchecked
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = ["--limit", "12/5"]  # a short window
@@ -161,12 +165,12 @@ def test_a_changed_submission_alone_is_graded_again_and_the_difference_is_shown(
 
 
 def test_a_changed_check_grades_again_what_it_affects(tmp_path, monkeypatch):
-    old = {"submission": "s", "status": gradebook.GRADED, "again": False, "doubtful": False, "limit": 600}
+    old = {"submission": "s", "status": records.GRADED, "again": False, "doubtful": False, "limit": 600}
     names = ("all", "m1", "m2", "m3", "m4", "m5")
     old["grader"] = dict.fromkeys(names, "old")
 
     def again(*changed, **more):
-        return grade.outdated(old | more, "s", old["grader"] | dict.fromkeys(changed, "new"), 600)
+        return outdated.outdated(old | more, "s", old["grader"] | dict.fromkeys(changed, "new"), 600)
 
     assert again() == set()
     assert again("m4") == {"m4"}
@@ -174,9 +178,9 @@ def test_a_changed_check_grades_again_what_it_affects(tmp_path, monkeypatch):
     assert again("m1") >= {"m1", "m2", "m3"} and "m4" not in again("m1")
     assert again("all") == set(names[1:])
     assert again(submission="t") == again(again=True) == again(doubtful=True) == set(names[1:])
-    assert again("m4", status=gradebook.NOT_GRADED) == set(names[1:])
-    assert grade.outdated(old | {"status": gradebook.NOT_GRADED}, "s", old["grader"], 900) == set(names[1:])
-    assert grade.outdated(None, "s", old["grader"], 600) == set(names[1:])
+    assert again("m4", status=records.NOT_GRADED) == set(names[1:])
+    assert outdated.outdated(old | {"status": records.NOT_GRADED}, "s", old["grader"], 900) == set(names[1:])
+    assert outdated.outdated(None, "s", old["grader"], 600) == set(names[1:])
 
 
 def test_a_changed_unit_check_starts_no_server_and_keeps_the_rest(a_class, tmp_path):
@@ -215,32 +219,32 @@ def test_who_was_slow_among_others_is_graded_again_alone(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "ada: was slow or unstable, and is graded again when there is time" in out
     assert graded_lines(out) == ["ada"]  # counted once
-    assert not gradebook.load(tmp_path / "grades" / "ada")["doubtful"]
+    assert not records.load(tmp_path / "grades" / "ada")["doubtful"]
     assert grade.main(line) == 0
     assert graded_lines(capsys.readouterr().out) == []
 
 
 def test_every_part_of_a_submission_counts(tmp_path):
     folder = hand_in(tmp_path, "ada", "x")
-    seen = {grade.digest_of(folder)}
+    seen = {handed_in.digest_of(folder)}
     (folder / "server.py").write_text("y")
-    seen.add(grade.digest_of(folder))
+    seen.add(handed_in.digest_of(folder))
     (folder / "server.py").rename(folder / "main.py")
-    seen.add(grade.digest_of(folder))
+    seen.add(handed_in.digest_of(folder))
     (folder / "link").symlink_to("/etc/passwd")
-    seen.add(grade.digest_of(folder))
+    seen.add(handed_in.digest_of(folder))
     (folder / "main.py").chmod(0o700)
-    seen.add(grade.digest_of(folder))
+    seen.add(handed_in.digest_of(folder))
     os.mkfifo(folder / "pipe")
-    seen.add(grade.digest_of(folder))
+    seen.add(handed_in.digest_of(folder))
     assert len(seen) == 6
-    assert grade.digest_of(folder) in seen
+    assert handed_in.digest_of(folder) in seen
 
 
 def test_the_limit_and_the_seed_count_and_the_jobs_do_not():
-    one = grade.grader_digests({"limit": "30/minute", "milestone": "", "seed": 0})
-    assert one != grade.grader_digests({"limit": "20/minute", "milestone": "", "seed": 0})
-    assert one != grade.grader_digests({"limit": "30/minute", "milestone": "", "seed": 1})
+    one = outdated.grader_digests({"limit": "30/minute", "milestone": "", "seed": 0})
+    assert one != outdated.grader_digests({"limit": "20/minute", "milestone": "", "seed": 0})
+    assert one != outdated.grader_digests({"limit": "30/minute", "milestone": "", "seed": 1})
 
 
 # ---- Interrupted ----------------------------------------------------------------------------------------
@@ -357,7 +361,7 @@ def test_a_time_limit_ends_a_submission(tmp_path, capsys):
     assert (
         grade.main([str(tmp_path / "ada"), "--out", str(tmp_path / "grade"), *LIMIT, "--seconds", "3"]) == 1
     )
-    assert gradebook.load(tmp_path / "grade")["why"].startswith("over its time limit of 3 s: ")
+    assert records.load(tmp_path / "grade")["why"].startswith("over its time limit of 3 s: ")
     assert not [child for child in children() if "checks" in child]
 
 
@@ -372,7 +376,7 @@ def children() -> list[str]:
 
 
 def test_a_grader_ends_with_the_class_that_started_it():
-    inner = "import os, time; from checks.classroom import grade; grade.die_with(os.getppid()); "
+    inner = "import os, time; from checks.classroom import one; one.die_with(os.getppid()); "
     inner += "print(os.getpid(), flush=True); time.sleep(60)"
     outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
     process = subprocess.Popen([sys.executable, "-c", outer], cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -396,10 +400,8 @@ esac
 
 
 def test_with_a_box_the_submission_is_deployed_and_the_machine_is_graded(tmp_path, monkeypatch):
-    online = [
-        check for check in grading.all_checks() if check.milestone == "m4" and grade.asks_for(check, "prod")
-    ]
-    results = [grade.unchecked(check, "") for check in online]
+    online = [check for check in grading.all_checks() if check.milestone == "m4" and asks_for(check, "prod")]
+    results = [unchecked(check, "") for check in online]
     for result in results[1:]:
         result.status, result.earned = "passed", result.points
     (tmp_path / "report.json").write_text(
@@ -408,7 +410,7 @@ def test_with_a_box_the_submission_is_deployed_and_the_machine_is_graded(tmp_pat
     box = tmp_path / "box"
     box.write_text(FAKE_BOX.format(log=tmp_path / "log", report=tmp_path / "report.json"))
     box.chmod(0o755)
-    monkeypatch.setattr(grade, "BOX", box)
+    monkeypatch.setattr(boxes, "BOX", box)
     folder = bench.make_submission(tmp_path / "ada", bench.CORRECT)
     line = [str(folder), "--out", str(tmp_path / "grade"), "--milestone", "m4", "--box"]
     assert grade.main(line) == 0
@@ -444,25 +446,25 @@ def test_the_server_is_found(tmp_path, files, command):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    found = grade.find_server(tmp_path)
+    found = server.find_server(tmp_path)
     assert found == command or (command in found and "uvicorn" in found)
 
 
 def test_a_linked_server_or_unit_is_not_followed(tmp_path):
     (tmp_path / "server.py").symlink_to(ROOT / "server.py")
     (tmp_path / "a.service").symlink_to(ROOT / "deploy" / "pixelwise.service")
-    with pytest.raises(grade.CannotGrade):
-        grade.find_server(tmp_path)
-    assert grade.find_unit(tmp_path) is None
+    with pytest.raises(server.CannotGrade):
+        server.find_server(tmp_path)
+    assert server.find_unit(tmp_path) is None
 
 
 def test_a_class_is_told_from_a_submission(tmp_path):
-    assert not grade.is_class(hand_in(tmp_path, "ada", "x"))
-    assert not grade.is_class(hand_in(tmp_path / "ben", "app", "x", "main.py").parent)
-    assert grade.is_class(tmp_path)
+    assert not handed_in.is_class(hand_in(tmp_path, "ada", "x"))
+    assert not handed_in.is_class(hand_in(tmp_path / "ben", "app", "x", "main.py").parent)
+    assert handed_in.is_class(tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(grade.Usage, match="name the folder that holds one of these"):
-        grade.is_class(tmp_path / "empty")
+    with pytest.raises(handed_in.Usage, match="name the folder that holds one of these"):
+        handed_in.is_class(tmp_path / "empty")
 
 
 def test_folders_and_zips_survive_the_way_to_a_worker(tmp_path):
@@ -471,11 +473,11 @@ def test_folders_and_zips_survive_the_way_to_a_worker(tmp_path):
     (folder / "models" / "out").symlink_to("/tmp")
     (folder / "run.sh").write_text("x")
     (folder / "run.sh").chmod(0o755)
-    sent = grade.unpack(grade.pack(folder), tmp_path / "there")
-    assert grade.digest_of(sent) == grade.digest_of(folder)
+    sent = handed_in.unpack(handed_in.pack(folder), tmp_path / "there")
+    assert handed_in.digest_of(sent) == handed_in.digest_of(folder)
     with zipfile.ZipFile(tmp_path / "ben.zip", "w") as archive:
         archive.writestr("server.py", "x")
-    sent = grade.unpack(grade.pack(tmp_path / "ben.zip"), tmp_path / "there")
+    sent = handed_in.unpack(handed_in.pack(tmp_path / "ben.zip"), tmp_path / "there")
     assert sent.read_bytes() == (tmp_path / "ben.zip").read_bytes()
 
 
@@ -503,11 +505,11 @@ def test_a_wrong_call_is_explained(tmp_path, monkeypatch, capsys, line, remedy):
 
 
 def test_seeds_differ_between_students_and_not_between_runs():
-    assert grade.seed_of("ada", 0) == grade.seed_of("ada", 0)
-    assert len({grade.seed_of("ada", 0), grade.seed_of("ben", 0), grade.seed_of("ada", 1)}) == 3
+    assert outdated.seed_of("ada", 0) == outdated.seed_of("ada", 0)
+    assert len({outdated.seed_of("ada", 0), outdated.seed_of("ben", 0), outdated.seed_of("ada", 1)}) == 3
 
 
 def test_every_milestone_has_a_digest_of_its_own():
-    digests = grade.grader_digests({})
+    digests = outdated.grader_digests({})
     assert set(digests) == {"all", *(name[:2] for name in grading.MILESTONES)}
     assert len(set(digests.values())) == len(digests)

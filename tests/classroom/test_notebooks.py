@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from checks.classroom import notebooks
+from checks.classroom import notebooks, rebuild
+from checks.classroom.checker import Checker
 from checks.classroom.sandbox import in_fresh_network
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,14 +52,14 @@ HEALTH = "✓ GET /health answers 200, and says ok"
 def handed_in(*changed: dict, first: tuple = (), last: tuple = ()) -> dict:
     """The student's notebook: the lab without solutions, with cells changed, before it and after it."""
     new = {one["id"]: one for one in changed}
-    kept = [new.get(one["id"], one) for one in LAB["cells"] if "solution" not in notebooks.tags(one)]
+    kept = [new.get(one["id"], one) for one in LAB["cells"] if "solution" not in rebuild.tags(one)]
     return notebook(*first, *kept, *last)
 
 
 def read(tmp_path: Path, content) -> tuple[dict, list[str]]:
     file, notes = tmp_path / "x.ipynb", []
     file.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-    return notebooks.read(file, notes), notes
+    return rebuild.read(file, notes), notes
 
 
 # ---- Rebuilding -----------------------------------------------------------------------------------------
@@ -74,18 +75,18 @@ def test_only_the_exercises_come_from_the_student(tmp_path):
     )
     theirs["cells"].reverse()
     cells, notes = read(tmp_path, theirs)
-    rebuilt = notebooks.rebuild(LAB, cells, notes)
+    rebuilt = rebuild.rebuild(LAB, cells, notes)
     assert notes == []
     assert [one["id"] for one in rebuilt["cells"]] == [
-        one["id"] for one in LAB["cells"] if "solution" not in notebooks.tags(one)
+        one["id"] for one in LAB["cells"] if "solution" not in rebuild.tags(one)
     ]
     changed = [one for one in rebuilt["cells"] if one not in LAB["cells"]]
     assert [(one["id"], one["source"]) for one in changed] == [
         ("number", "number = 41 + 1"),
         ("other", "other = None"),
     ]
-    assert all(notebooks.tags(one) == ["exercise", "nbval-ignore-output"] for one in changed)
-    assert notebooks.done_exercises(LAB, rebuilt) == {"number": "number = 41 + 1"}
+    assert all(rebuild.tags(one) == ["exercise", "nbval-ignore-output"] for one in changed)
+    assert rebuild.done_exercises(LAB, rebuilt) == {"number": "number = 41 + 1"}
 
 
 def test_odd_cells_are_noted_and_tolerated(tmp_path):
@@ -94,8 +95,8 @@ def test_odd_cells_are_noted_and_tolerated(tmp_path):
     theirs["cells"] += [cell("number", "number = 1"), cell("sum", 7), {"source": "x"}, "cell", None]
     theirs["cells"].append({"metadata": {"id": "why"}, "source": ["from ", "Colab"], "cell_type": "markdown"})
     cells, notes = read(tmp_path, theirs)
-    rebuilt = notebooks.rebuild(LAB, cells, notes)
-    assert notebooks.done_exercises(LAB, rebuilt) == {"number": "number = 42"}
+    rebuilt = rebuild.rebuild(LAB, cells, notes)
+    assert rebuild.done_exercises(LAB, rebuilt) == {"number": "number = 42"}
     assert notes == [
         "3 cells have no source that is text, and were left out",
         "1 cells have no ID, and were left out",
@@ -110,21 +111,21 @@ def test_odd_cells_are_noted_and_tolerated(tmp_path):
 )
 def test_a_comment_of_nbval_is_taken_out_of_a_students_source(comment):
     assert (
-        notebooks.without_markers(f"x = 1\n{comment}\r\ny = '# NBVAL_SKIP'") == "x = 1\n#\ny = '# NBVAL_SKIP'"
+        rebuild.without_markers(f"x = 1\n{comment}\r\ny = '# NBVAL_SKIP'") == "x = 1\n#\ny = '# NBVAL_SKIP'"
     )
-    assert notebooks.without_markers(f"x = 1\x0c{comment}\n") == "x = 1\x0c#\n"
+    assert rebuild.without_markers(f"x = 1\x0c{comment}\n") == "x = 1\x0c#\n"
 
 
 @pytest.mark.parametrize(
     "source", ["number = None", "\n number  =  None # mine", "number = (None)", "", "  \n"]
 )
 def test_spaces_and_comments_do_not_do_an_exercise(source):
-    assert notebooks.same_code(source, "number = None  # yours")
+    assert rebuild.same_code(source, "number = None  # yours")
 
 
 @pytest.mark.parametrize("source", ["number = 42", "%%dev\ncurl", "number = ", "(" * 9999])
 def test_other_code_does_and_may_be_anything(source):
-    assert not notebooks.same_code(source, "number = None  # yours")
+    assert not rebuild.same_code(source, "number = None  # yours")
 
 
 @pytest.mark.parametrize(
@@ -139,13 +140,13 @@ def test_other_code_does_and_may_be_anything(source):
 )
 def test_a_reflection_answer_is_collected_without_its_question(written, answer):
     theirs = {"why": {"source": written, "type": "raw"}}
-    assert notebooks.collected(LAB, theirs, "01_lab", {}) == [
+    assert rebuild.collected(LAB, theirs, "01_lab", {}) == [
         {"lab": "01_lab", "question": "**1.** Why?", "answer": answer}
     ]
 
 
 def test_exercises_of_a_lab_that_nobody_runs_are_collected_too():
-    told = notebooks.collected(LAB, {}, "04_lab", {"number": "number = 42"})
+    told = rebuild.collected(LAB, {}, "04_lab", {"number": "number = 42"})
     assert told[0] == {"lab": "04_lab", "question": "exercise number", "answer": "number = 42"}
 
 
@@ -162,7 +163,7 @@ def test_exercises_of_a_lab_that_nobody_runs_are_collected_too():
     ],
 )
 def test_junk_is_refused_with_the_reason(content, why, tmp_path):
-    with pytest.raises(notebooks.BadNotebook) as refused:
+    with pytest.raises(rebuild.BadNotebook) as refused:
         read(tmp_path, content)
     assert str(refused.value) == why
 
@@ -173,11 +174,11 @@ def test_a_notebook_is_found_anywhere_but_never_through_a_link(tmp_path):
         (tmp_path / name).write_text("{}")
     (tmp_path / "04.ipynb").symlink_to("/etc/passwd")
     (tmp_path / "away").symlink_to(ROOT / "labs")
-    assert notebooks.find(tmp_path, "01.ipynb") == tmp_path / "labs/01.ipynb"
-    assert notebooks.find(tmp_path, "02.ipynb") == tmp_path / "old/02.ipynb"
+    assert rebuild.find(tmp_path, "01.ipynb") == tmp_path / "labs/01.ipynb"
+    assert rebuild.find(tmp_path, "02.ipynb") == tmp_path / "old/02.ipynb"
     for name in ("03.ipynb", "04.ipynb", "02_the_contract_and_the_server.ipynb"):
-        with pytest.raises(notebooks.BadNotebook, match="was not handed in"):
-            notebooks.find(tmp_path, name)
+        with pytest.raises(rebuild.BadNotebook, match="was not handed in"):
+            rebuild.find(tmp_path, name)
 
 
 # ---- What the kernels see -------------------------------------------------------------------------------
@@ -210,7 +211,7 @@ def ask(url: str, asked) -> object:
 
 
 def test_the_checker_runs_a_check_on_a_server_of_this_machine(server):
-    with notebooks.Checker() as checker:
+    with Checker() as checker:
         options = {
             "seeds": [1, 2, 3],
             "unit": "/etc/passwd",
@@ -230,7 +231,7 @@ def test_the_checker_runs_a_check_on_a_server_of_this_machine(server):
     "url", ["http://10.0.0.1:80", "http://127.0.0.1:80@evil", "file:///etc/passwd", 7, None]
 )
 def test_the_checker_asks_no_other_machine_and_survives_junk(url):
-    with notebooks.Checker() as checker:
+    with Checker() as checker:
         told = ask(
             checker.url, {"url": url, "key": "k", "names": ["m1.health answers"], "options": {"seeds": [1]}}
         )
@@ -244,8 +245,9 @@ def test_the_checker_asks_no_other_machine_and_survives_junk(url):
 RUN = """
 import json, sys
 from pathlib import Path
-from checks.classroom import notebooks
-from checks.classroom.sandbox import Limits, Sandbox
+from checks.classroom import notebooks, rebuild
+from checks.classroom.limits import Limits
+from checks.classroom.sandbox import Sandbox
 def sandbox(folder, readable=(), **limits):
     return Sandbox(folder, Limits(**limits), readable=readable)
 root, kit, out, seconds = sys.argv[1:]

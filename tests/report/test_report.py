@@ -19,16 +19,20 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from checks.kit.core import FAILED, PASSED, UNCHECKED, UNSTABLE, Result
-from checks.report import model as reports
+from checks.report import gradescope, junit, markdown, model, terminal
+from checks.report import journal as journals
+from checks.report.__main__ import main
+from checks.report.files import write_all
+from checks.report.page import html
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "schemas" / "checks" / "report.json").read_text(encoding="utf-8"))
 FORMATS = {
     "report.json": lambda report: json.dumps(report, ensure_ascii=False),
-    "report.md": reports.markdown,
-    "report.html": reports.html,
-    "junit.xml": reports.junit,
-    "results.json": lambda report: json.dumps(reports.gradescope(report), ensure_ascii=False),
+    "report.md": markdown.markdown,
+    "report.html": html,
+    "junit.xml": junit.junit,
+    "results.json": lambda report: json.dumps(gradescope.gradescope(report), ensure_ascii=False),
 }
 NASTY = [
     *("<script>alert(1)</script>", "</pre></details></section>", "</title>", "<!--", "-->", "]]>"),
@@ -74,7 +78,7 @@ def header(planned=()) -> dict:
 
 
 def built(*results: Result, planned=(), finished="2026-11-23T09:01:00+00:00") -> dict:
-    return reports.build(header(planned or results), results, finished)
+    return model.build(header(planned or results), results, finished)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -82,7 +86,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def journal(path: Path, results, planned=(), finish=True) -> Path:
-    file = reports.Journal(path / "results.jsonl", header(planned or results))
+    file = journals.Journal(path / "results.jsonl", header(planned or results))
     for one in results:
         file.write(one)
     if finish:
@@ -117,7 +121,7 @@ def test_a_stretch_check_is_not_needed_to_pass_the_milestone_but_counts_points()
 def test_a_required_check_that_did_not_pass_keeps_the_milestone_from_passing(status):
     milestone = built(result(1.01), result(1.02, status))["milestones"][0]
     assert not milestone["passed"]
-    assert milestone["counts"] == dict.fromkeys(reports.MARKS, 0) | {PASSED: 1, status: 1}
+    assert milestone["counts"] == dict.fromkeys(model.MARKS, 0) | {PASSED: 1, status: 1}
 
 
 def test_a_milestone_of_stretch_checks_alone_is_passed_only_when_they_pass():
@@ -129,7 +133,7 @@ def test_results_stand_in_the_order_of_their_numbers_whatever_the_order_in_which
     report = built(result(2.1), result(1.02), result(2.02), result(1.01))
     assert [one["number"] for one in report["results"]] == [1.01, 1.02, 2.02, 2.1]
     assert [milestone["name"] for milestone in report["milestones"]] == ["m1", "m2"]
-    assert "2.10" in reports.markdown(report)
+    assert "2.10" in markdown.markdown(report)
 
 
 def test_on_a_dead_server_nothing_is_called_failed_in_any_format():
@@ -140,7 +144,7 @@ def test_on_a_dead_server_nothing_is_called_failed_in_any_format():
         text = re.sub(r"<style>.*</style>", "", text, flags=re.S)
         assert "fail" not in text.lower(), name
         assert "the server is gone" in text, name
-    assert reports.markdown(report).count("the server is gone") == 2, "the reason is said once a milestone"
+    assert markdown.markdown(report).count("the server is gone") == 2, "the reason is said once a milestone"
 
 
 # ---- The journal ----------------------------------------------------------------------------------------
@@ -155,7 +159,7 @@ def test_each_result_is_on_disk_as_soon_as_it_is_written(tmp_path, monkeypatch):
 
 def test_a_new_journal_makes_an_earlier_one_empty(tmp_path):
     journal(tmp_path, [result(1.01), result(1.02)])
-    report = reports.read(journal(tmp_path, [result(2.01)]))
+    report = journals.read(journal(tmp_path, [result(2.01)]))
     assert [one["number"] for one in report["results"]] == [2.01]
 
 
@@ -169,7 +173,7 @@ def test_a_line_torn_anywhere_costs_no_result_but_its_own(tmp_path):
     second = whole.index(b"\n", whole.index(b"\n") + 1) + 1
     for length in range(second, len(whole) + 1):
         path.write_bytes(whole[:length])
-        report = reports.read(path)
+        report = journals.read(path)
         statuses = [one["status"] for one in report["results"]]
         written = whole[:length].count(b"\n") + (whole[length : length + 1] == b"\n")
         assert statuses == [PASSED, FAILED if written >= 3 else UNCHECKED]
@@ -179,19 +183,19 @@ def test_a_line_torn_anywhere_costs_no_result_but_its_own(tmp_path):
 def test_blocks_of_zeros_after_a_power_cut_are_a_torn_line(tmp_path):
     path = journal(tmp_path, [result(1.01)], finish=False)
     path.write_bytes(path.read_bytes() + bytes(4096))
-    assert reports.read(path)["results"][0]["status"] == PASSED
+    assert journals.read(path)["results"][0]["status"] == PASSED
 
 
 def test_a_run_that_was_cut_off_says_so_everywhere_and_blames_no_check(tmp_path):
     planned = [result(1.01), result(1.02), result(2.01)]
-    report = reports.read(journal(tmp_path, planned[:1], planned, finish=False))
+    report = journals.read(journal(tmp_path, planned[:1], planned, finish=False))
     assert report["finished"] is None and report["complete"] is False
     assert [one["status"] for one in report["results"]] == [PASSED, UNCHECKED, UNCHECKED]
     assert report["results"][1]["reason"] == "the grading was cut off before this check"
     assert report["points"] == 6 and report["earned"] == 2
     for name, write in FORMATS.items():
         assert "cut off" in write(report), name
-    assert "cut off" in shown(reports.table(report))
+    assert "cut off" in shown(terminal.table(report))
 
 
 def test_a_whole_run_is_not_called_cut_off():
@@ -231,7 +235,7 @@ def test_a_damaged_journal_is_refused_in_one_line_with_the_remedy(tmp_path, caps
 
 def refused(capsys, *arguments) -> str:
     """What `python -m checks.report` says when it exits with 2."""
-    assert reports.main([str(argument) for argument in arguments]) == 2
+    assert main([str(argument) for argument in arguments]) == 2
     said = capsys.readouterr()
     assert said.out == ""
     return said.err
@@ -252,7 +256,7 @@ def test_the_command_writes_the_reports_again_after_a_crash(tmp_path):
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "2/6" in ran.stdout and "failed: 1.02" in ran.stdout and "cut off" in ran.stdout
     assert names_in(folder) == sorted([*FORMATS, "results.jsonl"])
-    assert json.loads((folder / "report.json").read_text()) == reports.read(path)
+    assert json.loads((folder / "report.json").read_text()) == journals.read(path)
 
 
 @pytest.mark.parametrize("arguments", [(), ("a", "b"), ("--help",)])
@@ -275,7 +279,7 @@ def test_a_folder_that_cannot_be_written_is_named_and_left_clean(tmp_path, capsy
 
 def test_a_report_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     before = built(result())
-    files = reports.write_all(before, tmp_path)
+    files = write_all(before, tmp_path)
     assert [file.name for file in files] == list(FORMATS)
     contents = {file: file.read_bytes() for file in files}
 
@@ -286,7 +290,7 @@ def test_a_report_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(OSError, match="No space"):
-        reports.write_all(built(failure()), tmp_path)
+        write_all(built(failure()), tmp_path)
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == contents
 
 
@@ -300,21 +304,21 @@ def shown(renderable, width=100) -> str:
 
 
 def test_a_line_in_the_terminal_has_mark_number_points_and_sentence():
-    assert shown(reports.line(result(2.07))) == "✓ 2.07     2/2  sentence 2.07\n"
-    assert shown(reports.line(failure(2.1))) == "✗ 2.10     0/2  sentence 2.1\n"
+    assert shown(terminal.line(result(2.07))) == "✓ 2.07     2/2  sentence 2.07\n"
+    assert shown(terminal.line(failure(2.1))) == "✗ 2.10     0/2  sentence 2.1\n"
     assert (
-        shown(reports.line(result(points=0.5, stretch=True))) == "✓ 1.01 0.5/0.5  sentence 1.01 (stretch)\n"
+        shown(terminal.line(result(points=0.5, stretch=True))) == "✓ 1.01 0.5/0.5  sentence 1.01 (stretch)\n"
     )
-    assert shown(reports.line(result(status=UNSTABLE))).startswith("~")
-    assert shown(reports.line(result(status=UNCHECKED))).startswith("?")
+    assert shown(terminal.line(result(status=UNSTABLE))).startswith("~")
+    assert shown(terminal.line(result(status=UNCHECKED))).startswith("?")
 
 
 def test_an_explanation_has_a_line_per_fact_and_leaves_the_curl_line_whole():
     curl = "curl -i -d " + "x" * 300
-    lines = shown(reports.explanation(failure(curl=curl))).splitlines()
+    lines = shown(terminal.explanation(failure(curl=curl))).splitlines()
     assert [one.split()[0] for one in lines] == ["received", "expected", "try", "hint"]
     assert lines[2].endswith(curl)
-    assert shown(reports.explanation(result(status=UNCHECKED, reason="no key"))).split() == [
+    assert shown(terminal.explanation(result(status=UNCHECKED, reason="no key"))).split() == [
         "reason",
         "no",
         "key",
@@ -324,7 +328,7 @@ def test_an_explanation_has_a_line_per_fact_and_leaves_the_curl_line_whole():
 def test_the_table_says_which_required_checks_are_missing():
     unchecked = [result(2.02, UNCHECKED), result(3.01, UNCHECKED)]
     report = built(result(1.01), failure(2.01), failure(2.03, stretch=True), *unchecked)
-    text = shown(reports.table(report))
+    text = shown(terminal.table(report))
     rows = [re.split(r"\s*[│┃]\s*", line)[1:4] for line in text.splitlines() if "│" in line]
     assert rows == [
         ["m1 HTTP", "2/2", "passed"],
@@ -341,7 +345,7 @@ def test_gradescope_gets_scores_that_sum_to_the_total_and_stable_numbers():
         result(1.03, UNSTABLE),
         result(2.01, UNCHECKED, reason="why"),
     ]
-    told = reports.gradescope(built(*graded))
+    told = gradescope.gradescope(built(*graded))
     assert told["score"] == sum(test["score"] for test in told["tests"]) == 0.5
     assert [test["number"] for test in told["tests"]] == ["1.02", "1.03", "1.10", "2.01"]
     assert [test.get("status") for test in told["tests"]] == ["failed", "failed", "passed", None]
@@ -355,7 +359,7 @@ def test_gradescope_gets_scores_that_sum_to_the_total_and_stable_numbers():
 
 def test_junit_has_a_suite_per_milestone_and_skips_what_could_not_be_checked():
     suites = ElementTree.fromstring(
-        reports.junit(
+        junit.junit(
             built(result(1.01), failure(1.02), result(1.03, UNSTABLE), result(2.01, UNCHECKED, reason="why"))
         )
     )
@@ -390,7 +394,7 @@ class Tags(HTMLParser):
 
 
 def test_the_page_opens_what_failed_above_what_passed():
-    page = Tags(reports.html(built(result(1.01), failure(1.02), result(1.03, UNCHECKED, reason="why"))))
+    page = Tags(html(built(result(1.01), failure(1.02), result(1.03, UNCHECKED, reason="why"))))
     text = "".join(page.text)
     assert text.index("To fix (1)") < text.index("Could not be checked (1)") < text.index("Passed (1)")
     opened = [attributes for tag, attributes in page.tags if tag == "details" and "open" in attributes]
@@ -406,7 +410,7 @@ def test_the_page_opens_what_failed_above_what_passed():
 
 
 def test_the_page_loads_nothing_and_runs_nothing():
-    page = Tags(reports.html(built(failure(1.01), failure(2.01))))
+    page = Tags(html(built(failure(1.01), failure(2.01))))
     policy = [attributes["content"] for tag, attributes in page.tags if "http-equiv" in attributes]
     assert policy and policy[0].startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:")
     names = {tag for tag, _ in page.tags}
@@ -416,11 +420,11 @@ def test_the_page_loads_nothing_and_runs_nothing():
     assert links and all(link[1:] in ids for link in links), "a link leads to a place on the page"
     assert len(ids) == len(set(ids))
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
-    assert "url(" not in reports.html(built(result())) and "@import" not in reports.html(built(result()))
+    assert "url(" not in html(built(result())) and "@import" not in html(built(result()))
 
 
 def test_the_page_can_be_read_without_colours_and_pictures():
-    page = Tags(reports.html(built(result(1.01), failure(1.02), result(2.01, UNSTABLE))))
+    page = Tags(html(built(result(1.01), failure(1.02), result(2.01, UNSTABLE))))
     pictures = [attributes for tag, attributes in page.tags if tag == "svg"]
     assert [picture["aria-label"] for picture in pictures] == [
         "2 of 6 points",
@@ -432,9 +436,7 @@ def test_the_page_can_be_read_without_colours_and_pictures():
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(after <= before + 1 for before, after in zip(levels, levels[1:]))
-    for colours in re.findall(
-        r"--page: (#\w+).*?--ink: (#\w+).*?--soft: (#\w+)", reports.html(built()), re.S
-    ):
+    for colours in re.findall(r"--page: (#\w+).*?--ink: (#\w+).*?--soft: (#\w+)", html(built()), re.S):
         paper, *inks = map(luminance, colours)
         for ink in inks:
             assert (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05) >= 4.5, "WCAG 2.2, 1.4.3"
@@ -490,7 +492,7 @@ def gradings(draw) -> tuple[dict, list[Result]]:
     results = [
         result(
             draw(st.integers(1, 5)) + place / 100,
-            draw(st.sampled_from(list(reports.MARKS))),
+            draw(st.sampled_from(list(model.MARKS))),
             draw(st.sampled_from([0, 0.5, 1, 2.5])),
             name=f"{place} {draw(texts)}",
             stretch=draw(st.booleans()),
@@ -562,23 +564,26 @@ NAMES = {
 @any_grading
 def test_a_report_is_valid_and_the_journal_gives_it_back(grading, finished, tmp_path_factory):
     around, results = grading
-    report = reports.build(around, results, None)
+    report = model.build(around, results, None)
     jsonschema.validate(report, SCHEMA)
     path = tmp_path_factory.mktemp("journal") / "results.jsonl"
-    file = reports.Journal(path, around)
+    file = journals.Journal(path, around)
     for one in results:
         file.write(one)
-    assert reports.read(path) == report
+    assert journals.read(path) == report
     file.finish()
-    assert reports.read(path) == report | {"finished": reports.read(path)["finished"], "complete": True}
+    assert journals.read(path) == report | {"finished": journals.read(path)["finished"], "complete": True}
 
 
 @any_grading
 def test_no_format_contains_a_control_character(grading, finished):
     around, results = grading
-    report = reports.build(around, results, finished)
+    report = model.build(around, results, finished)
     written = [write(report) for write in FORMATS.values()]
-    for text in [*written, *(shown(reports.line(one)) + shown(reports.explanation(one)) for one in results)]:
+    for text in [
+        *written,
+        *(shown(terminal.line(one)) + shown(terminal.explanation(one)) for one in results),
+    ]:
         assert text.replace("\n", "").isprintable()
         text.encode()  # no lone surrogate either
 
@@ -586,8 +591,8 @@ def test_no_format_contains_a_control_character(grading, finished):
 @any_grading
 def test_no_text_becomes_an_element_of_the_page(grading, finished):
     around, results = grading
-    report = reports.build(around, results, finished)
-    page, plain = Tags(reports.html(report)), Tags(reports.html(harmless(report)))
+    report = model.build(around, results, finished)
+    page, plain = Tags(html(report)), Tags(html(harmless(report)))
     assert page.tags == plain.tags
     text = "".join(page.text)
     for one in report["results"]:
@@ -600,14 +605,14 @@ def test_no_text_becomes_an_element_of_the_page(grading, finished):
 @any_grading
 def test_no_text_becomes_markup_in_markdown(grading, finished):
     around, results = grading
-    report = reports.build(around, results, finished)
+    report = model.build(around, results, finished)
     parse = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse
 
     def structure(tokens):
         return [(token.type, token.tag) for token in tokens if token.type != "inline"]
 
-    tokens = parse(reports.markdown(report))
-    assert structure(tokens) == structure(parse(reports.markdown(harmless(report))))
+    tokens = parse(markdown.markdown(report))
+    assert structure(tokens) == structure(parse(markdown.markdown(harmless(report))))
     assert not any(token.type == "html_block" for token in tokens)
     children = [child for token in tokens for child in token.children or []]
     assert {child.type for child in children} <= {
@@ -630,8 +635,8 @@ def test_no_text_becomes_markup_in_markdown(grading, finished):
 @any_grading
 def test_junit_is_well_formed_and_keeps_the_texts(grading, finished):
     around, results = grading
-    report = reports.build(around, results, finished)
-    cases = list(ElementTree.fromstring(reports.junit(report)).iter("testcase"))
+    report = model.build(around, results, finished)
+    cases = list(ElementTree.fromstring(junit.junit(report)).iter("testcase"))
     assert [case.get("name") for case in cases] == [
         f"{one['number']:.2f} {one['sentence']}" for one in report["results"]
     ]
@@ -645,13 +650,13 @@ def test_junit_is_well_formed_and_keeps_the_texts(grading, finished):
 @any_grading
 def test_the_terminal_shows_text_as_it_is_on_one_line(grading, finished):
     around, results = grading
-    shown(reports.table(reports.build(around, results, finished)))  # markup in it would raise or vanish
+    shown(terminal.table(model.build(around, results, finished)))  # markup in it would raise or vanish
     for one in results:
-        sentence = reports.clean(" ".join(one.sentence.split()))
-        assert shown(reports.line(one)).count("\n") == 1
-        assert sentence in shown(reports.line(one))
+        sentence = model.clean(" ".join(one.sentence.split()))
+        assert shown(terminal.line(one)).count("\n") == 1
+        assert sentence in shown(terminal.line(one))
         if one.received:
-            assert reports.clean(one.received) in shown(reports.explanation(one))
+            assert model.clean(one.received) in shown(terminal.explanation(one))
 
 
 def test_a_text_without_end_is_cut():
