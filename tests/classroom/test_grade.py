@@ -13,15 +13,15 @@ import subprocess
 import sys
 import time
 import uuid
-import zipfile
 from pathlib import Path
 
 import pytest
+from submissions import hand_in
 
 from bench import grading as bench
 from checks import grade
 from checks.classroom import box as boxes
-from checks.classroom import handed_in, outdated, records, server
+from checks.classroom import records
 from checks.classroom.one import asks_for
 from checks.kit import grading
 from checks.kit.core import unchecked
@@ -43,13 +43,6 @@ REMEDIES = {  # what was handed in, and how it is explained
 }
 SOCKET = "import socket, time\nheld = socket.create_server(('127.0.0.1', {}))\nprint('ready')\n"
 BABBLE = "while True:\n    one, _ = held.accept()\n    one.sendall(b'hello\\r\\n')\n    one.close()\n"
-
-
-def hand_in(folder: Path, name: str, server: str | None = None, file: str = "server.py") -> Path:
-    """A submission that is this file alone."""
-    (folder / name).mkdir(parents=True)
-    (folder / name / (file if server is not None else "README.md")).write_text(server or "hello")
-    return folder / name
 
 
 def rows(out: Path) -> dict[str, dict]:
@@ -164,25 +157,6 @@ def test_a_changed_submission_alone_is_graded_again_and_the_difference_is_shown(
     assert (tmp_path / "grades" / "changes.csv").read_text().count(f"{mended},m1.a wrong verb gets 405") == 1
 
 
-def test_a_changed_check_grades_again_what_it_affects(tmp_path, monkeypatch):
-    old = {"submission": "s", "status": records.GRADED, "again": False, "doubtful": False, "limit": 600}
-    names = ("all", "m1", "m2", "m3", "m4", "m5")
-    old["grader"] = dict.fromkeys(names, "old")
-
-    def again(*changed, **more):
-        return outdated.outdated(old | more, "s", old["grader"] | dict.fromkeys(changed, "new"), 600)
-
-    assert again() == set()
-    assert again("m4") == {"m4"}
-    assert again("m3") == {"m3"}
-    assert again("m1") >= {"m1", "m2", "m3"} and "m4" not in again("m1")
-    assert again("all") == set(names[1:])
-    assert again(submission="t") == again(again=True) == again(doubtful=True) == set(names[1:])
-    assert again("m4", status=records.NOT_GRADED) == set(names[1:])
-    assert outdated.outdated(old | {"status": records.NOT_GRADED}, "s", old["grader"], 900) == set(names[1:])
-    assert outdated.outdated(None, "s", old["grader"], 600) == set(names[1:])
-
-
 def test_a_changed_unit_check_starts_no_server_and_keeps_the_rest(a_class, tmp_path):
     handed_in, out, students, _ = a_class
     student = next(iter(students))
@@ -222,29 +196,6 @@ def test_who_was_slow_among_others_is_graded_again_alone(tmp_path, capsys):
     assert not records.load(tmp_path / "grades" / "ada")["doubtful"]
     assert grade.main(line) == 0
     assert graded_lines(capsys.readouterr().out) == []
-
-
-def test_every_part_of_a_submission_counts(tmp_path):
-    folder = hand_in(tmp_path, "ada", "x")
-    seen = {handed_in.digest_of(folder)}
-    (folder / "server.py").write_text("y")
-    seen.add(handed_in.digest_of(folder))
-    (folder / "server.py").rename(folder / "main.py")
-    seen.add(handed_in.digest_of(folder))
-    (folder / "link").symlink_to("/etc/passwd")
-    seen.add(handed_in.digest_of(folder))
-    (folder / "main.py").chmod(0o700)
-    seen.add(handed_in.digest_of(folder))
-    os.mkfifo(folder / "pipe")
-    seen.add(handed_in.digest_of(folder))
-    assert len(seen) == 6
-    assert handed_in.digest_of(folder) in seen
-
-
-def test_the_limit_and_the_seed_count_and_the_jobs_do_not():
-    one = outdated.grader_digests({"limit": "30/minute", "milestone": "", "seed": 0})
-    assert one != outdated.grader_digests({"limit": "20/minute", "milestone": "", "seed": 0})
-    assert one != outdated.grader_digests({"limit": "30/minute", "milestone": "", "seed": 1})
 
 
 # ---- Interrupted ----------------------------------------------------------------------------------------
@@ -425,60 +376,7 @@ def test_with_a_box_the_submission_is_deployed_and_the_machine_is_graded(tmp_pat
     assert [one["reason"].endswith(" up failed: no root") for one in told].count(True) == len(online)
 
 
-# ---- What is handed in, and how it is called ------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("files", "command"),
-    [
-        ({"server.py": "import bottle"}, ["python", "server.py"]),
-        ({"server.py": "app = FastAPI()\n"}, "server:app"),
-        (
-            {"server.py": "app = Flask(__name__)\nif __name__ == '__main__':\n    app.run()\n"},
-            ["python", "server.py"],
-        ),
-        ({"app/main.py": "app = FastAPI()\nuvicorn.run(app)\n"}, "app.main:app"),
-        ({"main.py": "app: FastAPI = FastAPI()\n"}, "main:app"),
-        ({"app.py": "run(host='127.0.0.1')\n", "other.py": ""}, ["python", "app.py"]),
-    ],
-)
-def test_the_server_is_found(tmp_path, files, command):
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    found = server.find_server(tmp_path)
-    assert found == command or (command in found and "uvicorn" in found)
-
-
-def test_a_linked_server_or_unit_is_not_followed(tmp_path):
-    (tmp_path / "server.py").symlink_to(ROOT / "server.py")
-    (tmp_path / "a.service").symlink_to(ROOT / "deploy" / "pixelwise.service")
-    with pytest.raises(server.CannotGrade):
-        server.find_server(tmp_path)
-    assert server.find_unit(tmp_path) is None
-
-
-def test_a_class_is_told_from_a_submission(tmp_path):
-    assert not handed_in.is_class(hand_in(tmp_path, "ada", "x"))
-    assert not handed_in.is_class(hand_in(tmp_path / "ben", "app", "x", "main.py").parent)
-    assert handed_in.is_class(tmp_path)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(handed_in.Usage, match="name the folder that holds one of these"):
-        handed_in.is_class(tmp_path / "empty")
-
-
-def test_folders_and_zips_survive_the_way_to_a_worker(tmp_path):
-    folder = hand_in(tmp_path, "ada", "x")
-    (folder / "models").mkdir()
-    (folder / "models" / "out").symlink_to("/tmp")
-    (folder / "run.sh").write_text("x")
-    (folder / "run.sh").chmod(0o755)
-    sent = handed_in.unpack(handed_in.pack(folder), tmp_path / "there")
-    assert handed_in.digest_of(sent) == handed_in.digest_of(folder)
-    with zipfile.ZipFile(tmp_path / "ben.zip", "w") as archive:
-        archive.writestr("server.py", "x")
-    sent = handed_in.unpack(handed_in.pack(tmp_path / "ben.zip"), tmp_path / "there")
-    assert sent.read_bytes() == (tmp_path / "ben.zip").read_bytes()
+# ---- How it is called -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -502,14 +400,3 @@ def test_a_wrong_call_is_explained(tmp_path, monkeypatch, capsys, line, remedy):
     monkeypatch.chdir(tmp_path)
     assert grade.main(line) == 2
     assert remedy in capsys.readouterr().err
-
-
-def test_seeds_differ_between_students_and_not_between_runs():
-    assert outdated.seed_of("ada", 0) == outdated.seed_of("ada", 0)
-    assert len({outdated.seed_of("ada", 0), outdated.seed_of("ben", 0), outdated.seed_of("ada", 1)}) == 3
-
-
-def test_every_milestone_has_a_digest_of_its_own():
-    digests = outdated.grader_digests({})
-    assert set(digests) == {"all", *(name[:2] for name in grading.MILESTONES)}
-    assert len(set(digests.values())) == len(digests)
