@@ -165,10 +165,10 @@ def main() -> int:
         problems = wrong_grades(folder / "grades", students)
         print(f"{asked.count - len(problems)} of {asked.count} grades are right")
         print("".join(f"  {problem}\n" for problem in problems), end="")
-        records = [records.load(folder / "grades" / student) for student in students]
-        own = sum(record["seconds"]["total"] for record in records)
+        found = [records.load(folder / "grades" / student) for student in students]
+        own = sum(record["seconds"]["total"] for record in found)
         cores = len(os.sched_getaffinity(0))
-        longest = max(record["seconds"]["total"] for record in records)
+        longest = max(record["seconds"]["total"] for record in found)
         print(f"{took:.0f} s in all; own times: {own:.0f} s, the longest {longest:.0f} s")
         print(f"  {took / (own / asked.jobs):.2f} times the own times divided by the {asked.jobs} under way")
         print(f"  {took / (own / cores):.2f} times the own times divided by the {cores} cores")

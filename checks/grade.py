@@ -15,7 +15,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -39,6 +38,7 @@ def main(arguments: list[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
+    """The options, as README.md explains them."""
     made = argparse.ArgumentParser(
         prog="python -m checks.grade", description="Grade one submission, or a class of them."
     )
@@ -66,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def command(asked) -> int:
+    """Find what is to be graded, and grade it; returns the exit status. Raises Usage."""
     options = {"limit": asked.limit, "milestone": asked.milestone, "seed": asked.seed}
     if asked.box:
         options["box"] = True
@@ -108,7 +109,7 @@ def clone(url: str, scratch: Path) -> tuple[Path, str]:
     """Fetch a repository while there is a network; returns its folder and a name."""
     try:
         fetched = fetch(url, scratch / "clone")
-    except (SubmissionError, subprocess.CalledProcessError) as problem:
+    except SubmissionError as problem:
         raise Usage(f"{problem}") from None
     return fetched.root, re.split(r"[/:]", url.rstrip("/").removesuffix(".git"))[-1]
 

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def main(arguments: list[str]) -> int:
+    """Make the editions; the exit status stands above."""
     if len(arguments) != 1 or arguments[0].startswith("-"):
         print(
             "usage: python -m checks.release OUT (a new folder, for OUT/student and OUT/instructor)",

@@ -18,6 +18,7 @@ PIECES = Pieces(Path(__file__).with_name("class.html"))
 
 
 def fill(piece: str, **values) -> Markup:
+    """A piece of class.html; all that is no markup is cleaned, and escaped."""
     return PIECES.fill(piece, **{name: _plain(value) for name, value in values.items()})
 
 
@@ -53,11 +54,13 @@ def class_page(grades: list[dict], details: dict[str, str] = {}, changes: dict[s
 
 
 def link(name: str) -> Markup:
+    """A link to the report of a student."""
     address = quote(f"{name}/report.html", errors="surrogateescape")
     return Markup(fill("link", href=address, name=name).strip())
 
 
 def links(names: Iterable[str]) -> Markup:
+    """Links to the reports of these students, in order."""
     return Markup(", ".join(map(link, sorted(names))))
 
 

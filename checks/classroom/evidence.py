@@ -54,6 +54,7 @@ def became_of(problem: BaseException | None, outputs: list | None) -> dict:
 
 
 def text_of(output) -> str:
+    """An output as text, cut."""
     if output["output_type"] == "error":
         return f"{output.get('ename')}: {output.get('evalue')}"[:SHOWN]
     text = output.get("text") or output.get("data", {}).get("text/plain", "")

@@ -20,6 +20,7 @@ class Usage(Exception):
 
 
 def is_url(path: str) -> bool:
+    """Whether it is an address that git may know, rather than a path."""
     return "://" in path or re.match(r"[\w.-]+@[\w.-]+:", path) is not None
 
 

@@ -70,6 +70,7 @@ def rerun(root: Path, instructor: Path, make_sandbox, out: Path, seconds: float 
 
 
 def is_on_prod(name: str) -> bool:
+    """Whether a lab needs a production machine."""
     return name.startswith(ON_PROD)
 
 
@@ -95,6 +96,7 @@ def facts(original: dict, rebuilt: dict, done: dict, cells: dict[str, dict]) -> 
 
 
 def passed(cell: dict) -> bool:
+    """Whether a self-check has shown ✓, and nothing else."""
     lines = re.findall(r"^[✓✗?]", cell.get("shown", ""), re.MULTILINE)
     return bool(lines) and set(lines) == {"✓"}
 

@@ -48,6 +48,7 @@ DOUBT = re.compile("no whole answer within|took longer than the window|time for 
 
 
 def asks_for(check: core.Check, argument: str) -> bool:
+    """Whether a check takes this argument."""
     return argument in inspect.signature(check.function).parameters
 
 

@@ -101,10 +101,12 @@ def _name_and_source(cell) -> tuple[str | None, str | None]:
 
 
 def tags(cell: dict) -> list[str]:
+    """The tags of a cell."""
     return cell["metadata"].get("tags", [])
 
 
 def source_of(cell: dict) -> str:
+    """The source of a cell, which may be a list of lines."""
     return "".join(cell["source"])
 
 

@@ -107,6 +107,7 @@ def _mark(check: dict | None) -> str:
 
 
 def to_json(value) -> str:
+    """The same bytes for the same value."""
     return json.dumps(value, ensure_ascii=True, indent=1, sort_keys=True) + "\n"
 
 

@@ -2,6 +2,10 @@
 
 import time
 
+from rich.console import Group
+from rich.table import Column, Table
+from rich.text import Text
+
 from checks.classroom.records import GRADED
 from checks.classroom.worker import LIVE
 from checks.report.model import clean
@@ -56,10 +60,6 @@ class Live(Plain):
         self.bar.update(self.bar_task, completed=self.done)
 
     def picture(self):
-        from rich.console import Group
-        from rich.table import Column, Table
-        from rich.text import Text
-
         table = Table(
             "under way", Column("points", justify="right"), Column("s", justify="right"), "at", box=None
         )
@@ -85,18 +85,9 @@ def line_of(record: dict) -> str:
 
 def tell_changes(console, changes: dict[str, list]) -> None:
     """What differs from the grades before, a line each."""
-    from rich.table import Table
-    from rich.text import Text
-
     if changes:
         table = Table("changed", "what", "old", "new")
         for name, differing in sorted(changes.items()):
             for one_of_them in differing:
                 table.add_row(*(Text(clean(text)) for text in (name, *one_of_them)))
         console.print(table)
-
-
-def console_for(arguments):
-    from rich.console import Console
-
-    return Console(highlight=False)

@@ -6,12 +6,15 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from rich.console import Console
+from rich.text import Text
+
 from checks.classroom.box import with_box
 from checks.classroom.gradebook import write_class
 from checks.classroom.handed_in import Usage, digest_of, find_submissions, pack
 from checks.classroom.outdated import grader_digests
 from checks.classroom.records import GRADED, NOT_GRADED, NOT_YET, load, save
-from checks.classroom.screen import Live, Plain, console_for, tell_changes
+from checks.classroom.screen import Live, Plain, tell_changes
 from checks.classroom.worker import STOP, grade, task_for
 from checks.kit import core
 from checks.report.model import clean
@@ -61,7 +64,7 @@ def grade_class(
 
     folders: where each one's record goes. After STOP it returns early; what was finished is on disk.
     """
-    console = console_for(arguments)
+    console = Console(highlight=False)
     grader = grader_digests(options)
     tasks, kept = [], 0
     for name, path in submissions.items():
@@ -98,6 +101,7 @@ def grade_class(
 
 
 def command_class(path: Path, asked, options: dict) -> int:
+    """Grade a class, write its pages, and say what came of it; returns the exit status."""
     if not asked.out:
         raise Usage("a class needs a folder for its grades: --out GRADES")
     if path.resolve() in (asked.out.resolve(), *asked.out.resolve().parents):
@@ -107,7 +111,7 @@ def command_class(path: Path, asked, options: dict) -> int:
     asked.out.mkdir(parents=True, exist_ok=True)
     changes = grade_class(submissions, folders, options, asked)
     grades = write_class(asked.out, submissions)
-    console = console_for(asked)
+    console = Console(highlight=False)
     tell_changes(console, changes)
     count = {status: [g for g in grades if g["status"] == status] for status in (GRADED, NOT_GRADED, NOT_YET)}
     console.print(
@@ -128,11 +132,10 @@ def command_class(path: Path, asked, options: dict) -> int:
 
 
 def command_one(path: Path, name: str, asked, options: dict, folder: Path) -> int:
-    from rich.text import Text
-
+    """Grade one submission and show its report; returns the exit status."""
     changes = grade_class({name: path}, {name: folder}, options, asked)
     record = load(folder)
-    console = console_for(asked)
+    console = Console(highlight=False)
     if STOP.is_set() or record is None:
         console.print("interrupted: nothing is kept; the same line again starts anew", markup=False)
         return 130

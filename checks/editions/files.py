@@ -55,6 +55,7 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def is_for_students(name: str) -> bool:
+    """Whether STUDENTS names the file."""
     return any(
         name.startswith(pattern)
         if pattern.endswith("/")

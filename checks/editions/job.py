@@ -16,6 +16,7 @@ class Job:
         self.process = None
 
     def start(self) -> "Job":
+        """Start it, with nothing of this shell's settings; returns itself."""
         own = (
             "HOST",
             "PORT",
@@ -43,10 +44,12 @@ class Job:
         return self
 
     def text(self) -> str:
+        """What it printed so far."""
         self.output.seek(0)
         return self.output.read().decode("utf-8", "replace")
 
     def stop(self) -> None:
+        """End it, kindly if it lets us, and forget what it printed."""
         if self.process:
             self.process.terminate()
             try:

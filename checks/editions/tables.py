@@ -91,9 +91,11 @@ GIFTS = {  # checks that the kit passes with nothing written, and why: they are 
 
 
 def raise_501(name: str, lab: str) -> str:
+    """The statement in place of a body that is yours to write."""
     return f'raise HTTPError(501, "{name} is yours to write: labs/{lab}.ipynb")'
 
 
 def note() -> str:
+    """What a student reads first: which functions are theirs."""
     rows = [f"| `{name}` in `server.py` | [{lab}](labs/{lab}.ipynb) |" for name, lab in STUBS.items()]
     return NOTE.format(rows="\n".join(rows))

@@ -121,14 +121,17 @@ def declared(function, place: int) -> Check:
 
 
 def documentation_is_on(given: dict) -> bool:
+    """Whether the server runs with DEBUG=true."""
     return bool(given.get("api") and given["api"].debug)
 
 
 def documentation_is_off(given: dict) -> bool:
+    """Whether the server runs with DEBUG=false."""
     return bool(given.get("api") and not given["api"].debug)
 
 
 def there_are_several_addresses(given: dict) -> bool:
+    """Whether the server can be asked as several clients: on loopback."""
     return bool(given.get("api") and given["api"].own_addresses)
 
 

@@ -11,10 +11,12 @@ LONGEST_PAUSE = 5  # seconds that RestartSec may be
 
 
 def is_path(path: str, wanted: str) -> bool:
+    """Whether an absolute path names the same place as `wanted`."""
     return path.startswith("/") and os.path.normpath(path) == wanted
 
 
 def is_in_venv(path: str) -> bool:
+    """Whether a program is one of the service's own virtual environment."""
     return os.path.normpath(path).startswith(VENV)
 
 

@@ -236,20 +236,25 @@ def _in(given: dict) -> set[str]:
 
 
 def has_version(given: dict) -> bool:
+    """Whether GET /version is documented."""
     return VERSION in _in(given)
 
 
 def has_feedback(given: dict) -> bool:
+    """Whether POST /feedback is documented."""
     return FEEDBACK in _in(given)
 
 
 def has_batch(given: dict) -> bool:
+    """Whether POST /classify/batch is documented."""
     return BATCH in _in(given)
 
 
 def takes_a_body(given: dict) -> bool:
+    """Whether an endpoint that takes a body is documented."""
     return bool({FEEDBACK, BATCH} & _in(given))
 
 
 def asks_for_the_key(given: dict) -> bool:
+    """Whether one of the documented endpoints asks for the key."""
     return "a key" in _in(given)

@@ -154,6 +154,7 @@ class Judge:
         return self._tidied[id(schema)][1]
 
     def allows(self, schema, value) -> bool:
+        """Whether the schema has no objection. Raises BadDocument."""
         return not self.objection(schema, value)
 
     def objection(self, schema, value) -> str:
@@ -211,9 +212,11 @@ class Budget:
         self.refill()
 
     def refill(self) -> None:
+        """Allow as much as at first."""
         self.steps, self.deadline = MAX_STEPS, time.monotonic() + MAX_SECONDS
 
     def spend(self, steps: int = 1) -> None:
+        """Raises Spent where so many steps are too many, or the time is up."""
         self.steps -= steps
         if self.steps < 0 or time.monotonic() > self.deadline:
             raise Spent("a schema takes too long to judge")

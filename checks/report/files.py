@@ -26,6 +26,7 @@ def write_all(report: dict, folder: Path, remarks: tuple[str, ...] = ()) -> list
 
 
 def to_json(value: dict) -> str:
+    """Indented, with a line end, and every character as it is."""
     return json.dumps(value, ensure_ascii=False, indent=2) + "\n"
 
 

@@ -78,9 +78,11 @@ def code(text: str) -> str:
 
 
 def fenced(text: str) -> str:
+    """A block of shell code, whatever backticks are in it."""
     fence = "`" * max(3, 1 + longest_run(text))
     return f"{fence}sh\n{text}\n{fence}"
 
 
 def longest_run(text: str) -> int:
+    """The most backticks in a row."""
     return max(map(len, re.findall("`+", text)), default=0)

@@ -79,6 +79,7 @@ def _required(results: list[dict]) -> list[dict]:
 
 
 def total(results: list[dict], field: str) -> float:
+    """The sum of a field, without the noise of floats."""
     return round(math.fsum(result[field] for result in results), 6)
 
 
@@ -100,6 +101,7 @@ def _cleaned(value):
 
 
 def plain(result: Result) -> dict:
+    """A result as the dict that stands in a report."""
     told = asdict(result)
     for name in ("name", "sentence", "reason", "hint"):  # our own words: a line break is only a space there
         told[name] = " ".join(told[name].split())
@@ -110,6 +112,7 @@ def plain(result: Result) -> dict:
 
 
 def score_of(thing: dict) -> str:
+    """Earned and possible points of a result, a milestone or a report: "2/3"."""
     return f"{thing['earned']:g}/{thing['points']:g}"
 
 
@@ -121,14 +124,17 @@ def facts_of(result: dict) -> dict[str, str]:
 
 
 def results_of(report: dict, milestone: dict) -> list[dict]:
+    """The results of one milestone."""
     return [result for result in report["results"] if result["milestone"] == milestone["name"]]
 
 
 def with_status(results: list[dict], *statuses: str) -> list[dict]:
+    """The results that have one of these statuses."""
     return [result for result in results if result["status"] in statuses]
 
 
 def state_of(report: dict, milestone: dict) -> str:
+    """Of a milestone: "passed", "not passed yet", or that it could not be checked."""
     if milestone["passed"]:
         return "passed"
     return "not passed yet" if with_status(_required(results_of(report, milestone)), *WRONG) else UNCHECKED
@@ -156,6 +162,7 @@ def by_reason(results: list[dict]) -> dict[str, list[dict]]:
 
 
 def counted(results: list[dict]) -> str:
+    """How many have which status: "3 passed, 1 failed"."""
     counts = {status: len(with_status(results, status)) for status in MARKS}
     return ", ".join(f"{count} {status}" for status, count in counts.items() if count)
 
@@ -167,8 +174,10 @@ def remarks_on(report: dict) -> list[str]:
 
 
 def number_of(result: dict) -> str:
+    """The number of a check as it is read: "2.10"."""
     return f"{result['number']:.2f}"
 
 
 def lines_of(result: dict) -> str:
+    """The facts of a result as text, one a line."""
     return "\n".join(f"{name}: {text}" for name, text in facts_of(result).items())

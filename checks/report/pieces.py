@@ -19,6 +19,7 @@ class Pieces:
         self.pieces = _in(BASE) | _in(file)
 
     def fill(self, piece: str, **values) -> Markup:
+        """A piece with these values in it."""
         escaped = {
             name: text if isinstance(text, Markup) else escape(str(text)) for name, text in values.items()
         }
@@ -35,4 +36,5 @@ def _in(file: Path) -> dict[str, Template]:
 
 
 def join(pieces: Iterable[Markup]) -> Markup:
+    """Pieces one after the other."""
     return Markup("".join(pieces))
