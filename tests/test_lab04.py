@@ -14,7 +14,8 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from test_labs import OWN_SETTINGS, ROOT, copy_of_the_kit, failing_cells, output_text, tags
+from test_labs import OWN_SETTINGS, ROOT, failing_cells, output_text, tags
+from tree import copy_of_the_kit
 
 NAME = "04_from_dev_to_production.ipynb"
 LAB = ROOT / "labs" / NAME

@@ -6,7 +6,6 @@ Lab 04 needs a production machine: its run and its claims are in test_lab04.py.
 import ast
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from tree import copy_of_the_kit
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "labs"
@@ -227,24 +227,6 @@ CLAIMS = [  # lab, file, what stands there, what makes a claim of the lab false,
     (REFLECT, "server.py", 'not_json("nested too deeply")', 'not_json("strange")', "nested"),
     (REFLECT, "schemas/health.response.json", '"enum": ["ok",', '"enum": ["fine",', "route-check"),
 ]
-
-
-def copy_of_the_kit(folder: Path) -> Path:
-    """All that a lab may need, to be changed at will; no .env, so that no developer's key has a say."""
-    names = (
-        "*.pyc",
-        "__pycache__",
-        ".git",
-        ".venv",
-        ".env",
-        ".*_cache",
-        ".hypothesis",
-        "tests",
-        "bench",
-        ".ipynb*",
-    )
-    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*names))
-    return folder
 
 
 def first_to_notice(root: Path, name: str) -> tuple[list[str], str]:
