@@ -10,6 +10,7 @@ from waitress.receiver import ChunkedReceiver
 from waitress.utilities import BadRequest, RequestEntityTooLarge
 
 LONGEST_LINE, LONGEST_TRAILER = 1024, 8192  # bytes, of a chunked body
+MOST_CHUNKS = 4096  # each costs microseconds, however small it is
 
 
 class Body:
@@ -45,7 +46,7 @@ class Chunks(ChunkedReceiver):
 
     def __init__(self, buf: Body):
         super().__init__(buf)
-        self.left, self.line, self.state, self.trailer_length = 0, b"", "size", 0
+        self.left, self.line, self.state, self.trailer_length, self.count = 0, b"", "size", 0, 0
 
     def received(self, data: bytes) -> int:
         """Takes what belongs to this body, and returns how many bytes that were."""
@@ -69,8 +70,8 @@ class Chunks(ChunkedReceiver):
         """One line: the size of a chunk, the empty one behind it, or a field of the trailer, which is
         dropped."""
         size = self.SIZE.fullmatch(line)
-        if self.state == "size" and size and len(line) <= LONGEST_LINE:
-            self.left = int(size[1], 16)
+        if self.state == "size" and size and len(line) <= LONGEST_LINE and self.count < MOST_CHUNKS:
+            self.left, self.count = int(size[1], 16), self.count + 1
             self.state = "end" if self.left else "trailer"
         elif self.state == "end" and line == b"\r\n":
             self.state = "size"
@@ -88,20 +89,24 @@ class Parser(HTTPRequestParser):
     # what a broken request does not say
     command, path, query, request_uri, url_scheme = "-", "-", "", "-", "http"
 
-    TRANSFER_ENCODING = re.compile(rb"(?im)^transfer-encoding:[ \t]*(.*?)[ \t]*\r?$")
+    FIRST_LINE = re.compile(rb"[^ \r\n]+ [^ \r\n]+( HTTP/[0-9]\.[0-9])?\r\n")
+    TRANSFER_ENCODING = re.compile(rb"(?im)^transfer-encoding:([^\r\n]*)")
 
     def received(self, data: bytes) -> int:
         try:
-            used = super().received(data)
-        except ValueError:  # waitress's own int() or urlsplit() gave up: 5,000 digits, "http://[::1/"
+            if not self.header_bytes_received and data[:1].isspace():  # waitress would drop it
+                raise ValueError("white space before the request line")
+            return super().received(data)
+        except ValueError:  # or waitress's own int() or urlsplit() gave up: 5,000 digits, "http://[::1/"
             self.error, self.completed = BadRequest("it cannot be read"), True
-            used = len(data)
-        return used
+            return len(data)
 
     def parse_header(self, header_plus: bytes) -> None:
+        if not self.FIRST_LINE.match(header_plus):  # in waitress's own pattern, 15 kB can take half a minute
+            raise ParsingError("Start line is invalid")
         codings = self.TRANSFER_ENCODING.findall(header_plus)
         super().parse_header(header_plus)
-        if codings and (len(codings) > 1 or codings[0].lower() != b"chunked" or not self.chunked):
+        if codings and (len(codings) > 1 or codings[0].strip().lower() != b"chunked" or not self.chunked):
             raise ParsingError("Transfer-Encoding is not just chunked, or not of HTTP/1.1")
         body = Body(self.adj.inbuf_overflow)
         if self.chunked:

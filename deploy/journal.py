@@ -100,7 +100,8 @@ def sender():
     it.
 
     The journal is a socket. A pipe or a terminal is opened once more, for a description of our own; where
-    that is not allowed (another user's terminal), it is asked first. A file never waits long.
+    that is not allowed (another user's), it is asked before each write, and what is written then fits: all of
+    it in a pipe, a byte in a terminal. A file never waits long.
     """
     mode = os.fstat(2).st_mode
     if stat.S_ISSOCK(mode):
@@ -111,6 +112,14 @@ def sender():
     with suppress(OSError):
         own = os.open("/proc/self/fd/2", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         return functools.partial(os.write, own)
-    poll = select.poll()
+    poll, step = select.poll(), 1 if os.isatty(2) else select.PIPE_BUF
     poll.register(2, select.POLLOUT)
-    return lambda data: os.write(2, data) if poll.poll(0) else 0
+
+    def ask_first(data: bytes) -> int:
+        for start in range(0, len(data), step):
+            if not poll.poll(0):
+                return start
+            os.write(2, data[start : start + step])
+        return len(data)
+
+    return ask_first

@@ -146,6 +146,7 @@ class Channel(HTTPChannel):
         self.since, self.rest, self.sent, self.mark, self.lingers = monotonic(), b"", 0, None, False
         self.line = line_of(addr[0])
         super().__init__(server, sock, addr, adj, map=map)
+        server.admit(self)
 
     def received(self, data):
         with self.requests_lock:
@@ -181,6 +182,12 @@ class Channel(HTTPChannel):
             self.since = monotonic()
             self.parse_next()
 
+    def answer(self) -> None:
+        """Answer the request in the event loop, and send the answer without another round for it."""
+        self.service()
+        if self.connected and (self.total_outbufs_len or self.close_when_flushed):
+            self.handle_write()
+
     def send(self, data, do_close=True):
         sent = super().send(data, do_close)
         self.sent += sent
@@ -193,9 +200,8 @@ class Channel(HTTPChannel):
         self._flush_exception(self._flush_some)
         if self.will_close:
             self.handle_close()
-        elif (
-            not self.total_outbufs_len
-        ):  # a close now would reset what the client is still to read: wait a little
+        elif self.connected and not self.total_outbufs_len:
+            # a close now would reset what the client is still to read: wait a little
             self.close_when_flushed, self.lingers, self.since = False, True, monotonic()
             self.last_sign = self.since
             with suppress(OSError):
@@ -213,6 +219,10 @@ class Channel(HTTPChannel):
                 self.last_sign = monotonic()
                 return
         self.handle_close()
+
+    def handle_expt(self):
+        """Urgent data (tcp(7)), which HTTP does not know: nothing would take it off the socket."""
+        self.cut()
 
     def is_idle(self) -> bool:
         return not (self.requests or self.request or self.total_outbufs_len or self.rest)
@@ -277,6 +287,7 @@ class Server(TcpWSGIServer):
         self.draining, self.at_once = draining or threading.Event(), at_once
         self.alive = alive if watched() else None
         self.trusted = line_of(trusted)
+        self.knocked = False  # whether somebody wants to connect
         self.due = deque()  # channels with a request that will be answered at once
         self.finished = self.finished_before = 0  # requests
         self.next_look = self.next_beat = 0.0
@@ -287,6 +298,7 @@ class Server(TcpWSGIServer):
         }  # 2: its own
         limits |= {"max_request_body_size": READ_ON * max_body, "inbuf_overflow": max_body}
         limits |= {"outbuf_overflow": 2**30, "clear_untrusted_proxy_headers": False}
+        limits |= {"log_socket_errors": False}  # a client that left is no fault of ours, and no traceback
         # more threads would only take the GIL from each other: on idle cores four answered a fifth as much
         adj = Adjustments(threads=0 if at_once else 1, **limits)
         sockinfo = (listener.family, listener.type, listener.proto, listener.getsockname())
@@ -308,15 +320,17 @@ class Server(TcpWSGIServer):
         if not all(channel.total_outbufs_len for channel in self.due):
             timeout = 0
         wasyncore.loop(timeout=timeout, use_poll=True, map=self._map, count=1)
+        self.accept_all()
         until = monotonic() + SLICE_SECONDS
         for _ in range(len(self.due)):
             channel = self.due.popleft()
             if channel.total_outbufs_len:
                 self.due.append(channel)
             elif channel.connected:
-                channel.service()
-                if channel.connected and (channel.total_outbufs_len or channel.close_when_flushed):
-                    channel.handle_write()  # without a round for it
+                try:
+                    channel.answer()
+                except Exception:  # which must end one connection, and not the server
+                    channel.handle_error()
             if monotonic() > until:
                 break
 
@@ -350,11 +364,22 @@ class Server(TcpWSGIServer):
             self.look(now)
         return self.accepting and len(self.active_channels) < PLACES
 
+    def accept(self):
+        self.knocked = False
+        accepted = super().accept()
+        self.knocked = accepted is not None
+        return accepted
+
     def handle_accept(self):
-        before = set(self.active_channels)
-        super().handle_accept()
-        for number in self.active_channels.keys() - before:
-            self.admit(self.active_channels[number])
+        """Somebody wants to connect: not before this round is over, in which the number of a connection that
+        was closed would be taken for the new one's."""
+        self.knocked = True
+
+    def accept_all(self) -> None:
+        """Accept who waits while there are places, and not one a round, as a round of answers takes long."""
+        for _ in range(PLACES):
+            if self.knocked and (len(self.active_channels) < PLACES or self.draining.is_set()):
+                super().handle_accept()
 
     def allowed(self) -> int:
         """How many places one line may have: a quarter of all, and no more than are free. So those who take
@@ -404,11 +429,10 @@ class Server(TcpWSGIServer):
             until = monotonic() + HANDSHAKE_SECONDS
             while monotonic() < until:
                 self.turn(0.02)
-                known = -1
-                while known < len(self.active_channels):
-                    known = len(self.active_channels)
-                    self.handle_accept()
+                self.knocked = True
+                self.accept_all()
         wasyncore.dispatcher.close(self)
+        self.knocked = False
         self.task_dispatcher.set_thread_count(THREADS_AT_NEED)
         began = monotonic()
         while self.active_channels and monotonic() < began + DRAIN_SECONDS:
@@ -440,6 +464,7 @@ def serve(app, listener: socket.socket, *, greeting: str = "", **options) -> Non
     """Serve `app` on `listener` until SIGTERM or SIGINT, then drain. For the options see `Server`; `greeting`
     ends the line of the log that says where it listens. Call it in the main thread, as signals arrive
     there."""
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it warns whenever the thread is busy
     server = Server(app, listener, **options)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, server.stop)

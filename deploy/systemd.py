@@ -54,10 +54,11 @@ def watched() -> bool:
 
 
 def notify(message: str) -> None:
-    """Tell systemd (sd_notify(3)); nothing happens where systemd did not ask for it."""
+    """Tell systemd (sd_notify(3)); nothing happens where systemd did not ask for it, or does not read."""
     name = os.environ.get("NOTIFY_SOCKET", "")
     if name:
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unix:
+            unix.settimeout(0.1)  # the event loop must not wait for a reader
             unix.sendto(message.encode(), name.replace("@", "\0", 1) if name[0] == "@" else name)
 
 

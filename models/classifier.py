@@ -7,8 +7,9 @@
 The model is an artefact on disk: a scikit-learn Pipeline over (N, 784) floats in {0, 1}, pickled by
 joblib. A pickle can run any code, so nothing is unpickled before its SHA-256 digest was checked.
 A pipeline of Binarizer and LogisticRegression or MLPClassifier is then *prepared*: its weights are
-stored once as plain arrays in `.prepared/<digest>.npz`, which is loaded in milliseconds, without
-unpickling and without scikit-learn. Any other pipeline is served through its own `predict_proba`.
+stored once as plain arrays behind a seal in `.prepared/<digest>.npz`, which is loaded in milliseconds,
+without unpickling and without scikit-learn, and made again where it does not hold. Any other pipeline
+is served through its own `predict_proba`.
 """
 
 import functools
@@ -18,8 +19,8 @@ import logging
 import os
 import re
 import tempfile
-import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,6 @@ import numpy as np
 MODELS = Path(__file__).resolve().parent
 DEFAULT_ARTEFACT = MODELS / "digit_classifier_v1.pkl"
 BINARISE_ABOVE = 128  # a pixel is ink (1.0) when its grey value is greater than this, else paper (0.0)
-DECIMALS = 9  # of a score: what is behind them depends on the processor
 TOLERANCE = 1e-9  # the prepared arithmetic may differ from the pipeline's predict_proba by this much
 
 
@@ -53,7 +53,8 @@ class Classifier:
 
         images: uint8, shape (N, 28, 28), 0 is paper and 255 is ink.
         Returns N dicts: `prediction` (str, one of the classes), `confidence` (float, its score) and
-        `scores` (dict of every class to a float of DECIMALS decimals; they sum to 1 within 1e-6).
+        `scores` (dict of every class to a float; they sum to 1). The scores are rounded to nine decimals, so
+        that every processor and every BLAS gives the same.
         Raises ValueError for any other dtype or shape.
         """
         if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
@@ -66,8 +67,7 @@ class Classifier:
         return [self._answer(row) for row in self.predict_proba(ink)]
 
     def _answer(self, row: np.ndarray) -> dict:
-        best = int(row.argmax())
-        scores = [round(score, DECIMALS) for score in row.tolist()]
+        best, scores = int(row.argmax()), row.astype(np.float64).round(9).tolist()
         scores_by_class = dict(zip(self.classes, scores))
         return {"prediction": self.classes[best], "confidence": scores[best], "scores": scores_by_class}
 
@@ -93,8 +93,7 @@ def load(path: Path, sha256: str) -> Classifier:
             f"{path} has the SHA-256 digest {digest[:12]}…, not the expected {sha256[:12].lower()}…: "
             "restore it with git checkout, or pull the release again, or correct MODEL_SHA256"
         )
-    prepared_file = MODELS / ".prepared" / f"{digest}.npz"
-    arrays = _read_prepared(prepared_file)
+    arrays = _read_prepared(digest)
     if arrays is None:
         pipeline = _unpickle(content, path)
         arrays = prepare(pipeline)
@@ -102,7 +101,7 @@ def load(path: Path, sha256: str) -> Classifier:
             return Classifier(
                 [str(name) for name in pipeline.classes_], pipeline.predict_proba, prepared=False
             )
-        _keep_prepared(prepared_file, arrays)
+        _keep_prepared(digest, arrays)
     classes, *layers = arrays
     return Classifier(classes.tolist(), functools.partial(_forward, layers), prepared=True)
 
@@ -128,9 +127,12 @@ def listed_digest(path: Path) -> str:
 
 
 def can_classify(model: Classifier) -> bool:
-    """Classify a blank picture, now; the log says why when it fails."""
+    """Classify a blank picture, now, with scores that can be; the log says why when it fails."""
     try:
-        return bool(model.classify_batch(np.zeros((1, 28, 28), dtype=np.uint8)))
+        scores = model.classify_batch(np.zeros((1, 28, 28), dtype=np.uint8))[0]["scores"]
+        if not _plausible(scores.values()):
+            raise ValueError("the scores are not from 0 to 1 with a sum of 1")
+        return True
     except Exception:
         logging.getLogger("pixelwise").exception("the model cannot classify a blank picture")
         return False
@@ -165,10 +167,20 @@ def prepare(pipeline) -> list[np.ndarray] | None:
     layers = [np.ascontiguousarray(layer, dtype=np.float64) for layer in layers]
     if _sums_are_exact_in_float32(layers[0]):
         layers[0] = layers[0].astype(np.float32)
-    trial = (np.random.default_rng(0).random((64, 784)) < np.linspace(0, 1, 64)[:, None]).astype(np.float64)
+    trial = _trial()
     if not np.allclose(_forward(layers, trial), pipeline.predict_proba(trial), rtol=0, atol=TOLERANCE):
         return None
     return [np.array([str(name) for name in pipeline.classes_]), *layers]
+
+
+def _trial() -> np.ndarray:
+    """Ink of 64 pictures, from all paper to nearly all ink, to try a model with."""
+    return (np.random.default_rng(0).random((64, 784)) < np.linspace(0, 1, 64)[:, None]).astype(np.float64)
+
+
+def _plausible(scores) -> bool:
+    """Whether numbers can be the scores of one picture: none below 0, and 1 together. NaN cannot."""
+    return min(scores) >= 0 and abs(sum(scores) - 1) <= 1e-6
 
 
 def _sums_are_exact_in_float32(weights: np.ndarray) -> bool:
@@ -216,33 +228,49 @@ def _unpickle(content: bytes, path: Path):
 
     try:
         pipeline = joblib.load(io.BytesIO(content))
-        shape = pipeline.predict_proba(np.zeros((1, 784))).shape
+        scores = pipeline.predict_proba(np.zeros((1, 784)))
     except Exception as error:
         raise ArtefactError(
             f"{path} is not a digit classifier that this scikit-learn can load ({type(error).__name__}): "
             "retrain it with models/train.py, or name another artefact in MODEL_PATH"
         ) from error
-    if shape != (1, len(pipeline.classes_)):
+    if scores.shape != (1, len(pipeline.classes_)) or not _plausible(scores[0].tolist()):
         raise ArtefactError(f"{path} does not give one score a class: name another artefact in MODEL_PATH")
     return pipeline
 
 
-def _read_prepared(file: Path) -> list[np.ndarray] | None:
-    """The stored arrays, or None where there are none or they are damaged (npz carries a CRC of each)."""
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            return [stored[f"arr_{number}"] for number in range(len(stored.files))] or None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
+def _seal(digest: str, stored: bytes) -> bytes:
+    """What stands before a stored form: the digest of the artefact's digest and of the form itself."""
+    return hashlib.sha256(digest.encode() + stored).digest()
 
 
-def _keep_prepared(file: Path, arrays: list[np.ndarray]) -> None:
-    """Store the arrays in one step, so that no reader sees half a file; a read-only place is no error."""
-    try:
-        file.parent.mkdir(exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as stream:
-            np.savez(stream, *arrays)
-        Path(stream.name).chmod(0o644)
-        Path(stream.name).replace(file)
-    except OSError:
-        pass
+def _read_prepared(digest: str) -> list[np.ndarray] | None:
+    """The stored form of the artefact with this digest, or None where there is none that holds: one that was
+    made from it, that no bit of has changed since, and that gives scores."""
+    with suppress(Exception):  # whatever may be wrong with a file, it can be made again
+        content = (MODELS / ".prepared" / f"{digest}.npz").read_bytes()
+        seal, stored = content[:32], content[32:]
+        if seal == _seal(digest, stored):
+            with np.load(io.BytesIO(stored), allow_pickle=False) as named:
+                arrays = list(named.values())
+            if all(_plausible(row) for row in _forward(arrays[1:], _trial()).tolist()):
+                return arrays
+    return None
+
+
+def _keep_prepared(digest: str, arrays: list[np.ndarray]) -> None:
+    """Store the form in one step, so that no reader sees half a file; a place that is full, or read-only, is
+    no error."""
+    form = io.BytesIO()
+    np.savez(form, *arrays)
+    folder = MODELS / ".prepared"
+    with suppress(OSError):
+        folder.mkdir(mode=0o755, exist_ok=True)
+        number, name = tempfile.mkstemp(suffix=".tmp", dir=folder)
+        try:
+            with os.fdopen(number, "wb") as stream:
+                stream.write(_seal(digest, form.getvalue()) + form.getvalue())
+            Path(name).chmod(0o644)
+            Path(name).replace(folder / f"{digest}.npz")
+        finally:
+            Path(name).unlink(missing_ok=True)

@@ -1,6 +1,8 @@
 """models/classifier.py: the hand-over, the digest, and the prepared form of every kind of artefact."""
 
 import hashlib
+import io
+import os
 import pickle
 import re
 import subprocess
@@ -145,7 +147,7 @@ def test_any_other_pipeline_is_served_through_predict_proba(model, tmp_path):
     assert not (classifier.MODELS / ".prepared").exists()
     ink = (SAMPLES["images"].reshape(-1, 784) > 128).astype(float)
     scores = [list(answer["scores"].values()) for answer in served.classify_batch(SAMPLES["images"])]
-    assert np.array_equal(np.array(scores), pipeline.predict_proba(ink))
+    assert np.array_equal(np.array(scores), pipeline.predict_proba(ink).round(9))
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -250,6 +252,13 @@ def test_scores_that_are_not_one_a_class_are_refused(tmp_path):
         classifier.load(*saved(pipeline, tmp_path))
 
 
+def test_weights_that_are_no_numbers_are_refused(tmp_path):
+    pipeline = train(LogisticRegression(max_iter=300), "123")
+    pipeline.named_steps["model"].intercept_[1] = np.nan
+    with pytest.raises(classifier.ArtefactError, match="one score a class"):
+        classifier.load(*saved(pipeline, tmp_path))
+
+
 def test_the_digest_is_looked_up_beside_the_artefact_and_in_models(tmp_path):
     sums = "a" * 64 + "  one.pkl\n" + "B" * 64 + " *two.pkl\n" + "c" * 63 + "  short.pkl\nnonsense\n"
     (tmp_path / "SHA256SUMS").write_text(sums)
@@ -277,20 +286,119 @@ def test_a_prepared_model_loads_without_scikit_learn_and_without_unpickling(tmp_
     assert ran.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize(
-    "damage", [b"", b"PK\x03\x04 not an archive", None], ids=["empty", "torn", "flipped"]
-)
-def test_a_damaged_prepared_form_is_made_again(damage, tmp_path):
-    path, digest = saved(train(LogisticRegression(max_iter=300), "0123456789"), tmp_path)
-    expected = classifier.load(path, digest).classify_batch(SAMPLES["images"][:3])
-    file = classifier.MODELS / ".prepared" / f"{digest}.npz"
+@pytest.fixture(scope="module")
+def ten_digits() -> Pipeline:
+    return train(LogisticRegression(max_iter=300), "0123456789")
+
+
+@pytest.fixture
+def prepared_before(ten_digits, tmp_path):
+    """The path and digest of an artefact, and the file of its prepared form."""
+    path, digest = saved(ten_digits, tmp_path)
+    assert classifier.load(path, digest).prepared
+    return path, digest, classifier.MODELS / ".prepared" / f"{digest}.npz"
+
+
+def npz(*arrays: np.ndarray) -> bytes:
+    form = io.BytesIO()
+    np.savez(form, *arrays)
+    return form.getvalue()
+
+
+TEN = np.array(list("0123456789"))
+OTHER = (TEN, np.ones((784, 10)), np.zeros(10))
+NO_NUMBERS = (TEN, np.full((784, 10), np.nan), np.zeros(10))
+DAMAGES = {  # what stands in the file, made from the whole of it and the artefact's digest
+    "empty": lambda whole, digest: b"",
+    "torn": lambda whole, digest: whole[: len(whole) // 2],
+    "no archive": lambda whole, digest: b"PK\x03\x04 not an archive",
+    "without a seal": lambda whole, digest: whole[32:],
+    "a bit of the seal": lambda whole, digest: bytes([whole[0] ^ 1]) + whole[1:],
+    "a bit of the weights": lambda whole, digest: whole[:9000] + bytes([whole[9000] ^ 1]) + whole[9001:],
+    "weights that are no numbers": lambda whole, digest: npz(*NO_NUMBERS),
+    "the form of another artefact": lambda whole, digest: sealed("0" * 64, npz(*OTHER)),
+    "sealed, and no numbers": lambda whole, digest: sealed(digest, npz(*NO_NUMBERS)),
+    "sealed, and no scores": lambda whole, digest: sealed(digest, npz(TEN, np.zeros((784, 10)))),
+    "sealed, of another kind": lambda whole, digest: sealed(digest, npz(np.zeros(3))),
+    "sealed, of no kind at all": lambda whole, digest: sealed(digest, npz()),
+    "sealed, and pickled": lambda whole, digest: sealed(digest, npz(np.array([None]))),
+    "sealed, and no archive": lambda whole, digest: sealed(digest, b"PK\x03\x04 not an archive"),
+}
+
+
+def sealed(digest: str, form: bytes) -> bytes:
+    return classifier._seal(digest, form) + form
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_prepared_form_that_does_not_hold_is_made_again(damage, prepared_before):
+    path, digest, file = prepared_before
     whole = file.read_bytes()
-    flipped = bytearray(whole)
-    flipped[len(whole) // 2] ^= 1
-    file.write_bytes(bytes(flipped) if damage is None else damage)
+    expected = classifier.load(path, digest).classify_batch(SAMPLES["images"][:3])
+    file.write_bytes(DAMAGES[damage](whole, digest))
     assert classifier.load(path, digest).classify_batch(SAMPLES["images"][:3]) == expected
     assert file.read_bytes() == whole
     assert [each.name for each in file.parent.iterdir()] == [file.name]
+
+
+def test_a_bit_that_flips_in_a_prepared_form_is_always_noticed(prepared_before):
+    """Some flips make numpy raise what is neither an OSError nor a ValueError: NotImplementedError, say."""
+    _, digest, file = prepared_before
+    whole = file.read_bytes()
+    for place in range(0, len(whole), 199):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        assert classifier._read_prepared(digest) is None, f"byte {place}"
+    file.write_bytes(whole)
+    assert classifier._read_prepared(digest) is not None
+
+
+def test_a_full_disk_is_no_error_and_nothing_is_left_on_it(prepared_before):
+    path, digest, file = prepared_before
+    file.unlink()
+    code = f"""if True:
+        import resource, sys
+        from pathlib import Path
+        from models import classifier
+        classifier.MODELS = Path({str(classifier.MODELS)!r})
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))  # no file may grow beyond it
+        print(classifier.load(Path({str(path)!r}), {digest!r}).prepared)"""
+    root = Path(classifier.__file__).parent.parent
+    command = [sys.executable, "-B", "-c", code]
+    ran = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    assert (ran.stdout, list(file.parent.iterdir())) == ("True\n", [])
+
+
+def test_nobody_else_may_write_where_prepared_forms_are_kept(ten_digits, tmp_path):
+    before = os.umask(0)
+    try:
+        classifier.load(*saved(ten_digits, tmp_path))
+    finally:
+        os.umask(before)
+    folder = classifier.MODELS / ".prepared"
+    assert [place.stat().st_mode & 0o777 for place in (folder, *folder.iterdir())] == [0o755, 0o644]
+
+
+def test_scores_are_rounded_to_nine_decimals_after_the_best_was_chosen():
+    """So that the same picture gets the same bytes whatever the last digits of a processor's floats are."""
+    close = np.array([[0.1, 0.45 - 2e-10, 0.45 + 2e-10]])
+    for row in (close, close + 1e-13, close - 1e-13):
+        model = classifier.Classifier(["a", "b", "c"], lambda ink, row=row: row, prepared=True)
+        [answer] = model.classify_batch(SAMPLES["images"][:1])
+        scores = {"a": 0.1, "b": 0.45, "c": 0.45}
+        assert answer == {"prediction": "c", "confidence": 0.45, "scores": scores}
+    single = classifier.Classifier(["a", "b"], lambda ink: np.array([[0.9, 0.1]], np.float32), prepared=False)
+    scores = single.classify_batch(SAMPLES["images"][:1])[0]["scores"]
+    assert [len(repr(score)) <= 11 for score in scores.values()] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "row", [[float("nan"), 0.5], [0.5, float("nan")], [1.5, -0.5], [0.5, 0.4], [float("inf"), 0]], ids=str
+)
+def test_a_model_whose_scores_cannot_be_is_not_called_healthy(row, caplog):
+    model = classifier.Classifier(["3", "8"], lambda ink: np.array([row]), prepared=False)
+    assert not classifier.can_classify(model)
+    assert "cannot classify a blank picture" in caplog.text
+    assert classifier.can_classify(classifier.Classifier(["3"], lambda ink: np.ones((1, 1)), prepared=False))
 
 
 def test_a_place_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
