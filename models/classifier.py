@@ -65,7 +65,8 @@ class Classifier:
         return [self._answer(row) for row in self.predict_proba(ink)]
 
     def _answer(self, row: np.ndarray) -> dict:
-        best, scores = int(row.argmax()), row.tolist()
+        # the last digits depend on the processor's BLAS kernel, so what leaves has nine decimals
+        best, scores = int(row.argmax()), [round(score, 9) for score in row.tolist()]
         scores_by_class = dict(zip(self.classes, scores))
         return {"prediction": self.classes[best], "confidence": scores[best], "scores": scores_by_class}
 
