@@ -98,7 +98,7 @@ class Server:
         self.process = subprocess.Popen(
             command,
             cwd=self.folder,
-            env=os.environ | self.environ(),
+            env=plain_environment() | self.environ(),
             stdin=subprocess.DEVNULL,
             stderr=self.log_file,
         )
@@ -358,15 +358,29 @@ def show_answer(answer, *headers: str):
 
 def dev(line: str, cell: str):
     """%%dev: run the cell's lines in bash, in the repo's folder; `%%dev 60` allows 60 seconds."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    own = {"PATH": path, "FORCE_COLOR": ""}  # Jupyter asks for colours, but plain text is what is kept
     run(
         [*(Server.current.way if Server.current else []), "bash", "-c", cell],
         cell,
         seconds=int(line or 20),
         cwd=ROOT,
-        env={"URL": NOBODY, "ECHO": NOBODY} | os.environ | own,
+        env={"URL": NOBODY, "ECHO": NOBODY} | plain_environment(),
     )
+
+
+COLOURS_WANTED = ("FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TERM")  # what Jupyter sets
+
+
+def plain_environment() -> dict:
+    """That of this kernel, for programs whose words are kept: in English, without colours, sorted by bytes,
+    with this Python first, and with no proxy between a shell cell and a server of its own."""
+    kept = {name: value for name, value in os.environ.items() if name not in COLOURS_WANTED}
+    near = {"localhost", "127.0.0.1", urlsplit(kept.get("URL", NOBODY)).hostname}
+    return kept | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "LC_ALL": "C.UTF-8",
+        "NO_COLOR": "1",
+        "no_proxy": ",".join([*sorted(near), kept.get("no_proxy", "")]),
+    }
 
 
 def run(command: list[str], cell: str, seconds: int, input: str = "", **options) -> int:

@@ -224,7 +224,7 @@ CLAIMS = [  # lab, file, what stands there, what makes a claim of the lab false,
     (KEYS, "server.py", "if settings.trusted_proxy and", "if peer or", "forged"),
     (REFLECT, "server.py", '"note": "persistence not yet implemented"', '"note": "soon"', "memory"),
     (REFLECT, "server.py", "used += cost", "used += cost + 1", "memory-restart"),
-    (REFLECT, "server.py", 'not_json("nested too deeply")', 'not_json("strange")', "nested"),
+    (REFLECT, "server.py", "it is nested deeper than", "it is deeper than", "nested"),
     (REFLECT, "schemas/health.response.json", '"enum": ["ok",', '"enum": ["fine",', "route-check"),
 ]
 

@@ -190,6 +190,16 @@ def test_a_shell_cell_that_waits_too_long_is_stopped_and_says_so(server, capsys)
     assert subprocess.run(["pgrep", "-f", "^sleep 33$"], capture_output=True, check=False).stdout == b""
 
 
+def test_a_shell_cell_speaks_plain_english_whatever_jupyter_and_the_machine_have_set(monkeypatch, capsys):
+    wanted = {"FORCE_COLOR": "1", "CLICOLOR_FORCE": "1", "LC_ALL": "de_DE.UTF-8", "no_proxy": "example.org"}
+    for name, value in wanted.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("URL", "http://192.168.56.11:8000")
+    labkit.dev("", "env | grep -E '^(FORCE_COLOR|CLICOLOR_FORCE|LC_ALL|NO_COLOR|no_proxy)=' | sort")
+    near = "127.0.0.1,192.168.56.11,localhost"
+    assert capsys.readouterr().out == f"LC_ALL=C.UTF-8\nNO_COLOR=1\nno_proxy={near},example.org\n"
+
+
 def test_a_failing_line_shows_its_exit_status(server, capsys):
     labkit.dev("", "exit 3")
     assert "(exit status 3)" in capsys.readouterr().out

@@ -170,7 +170,10 @@ Nov  3 02:35:38 ada-vm python[354]: 192.168.56.10 GET /health 200 0.6ms 2a711836
      Active: active (running) since Mon 2026-11-23 12:35:38 UTC; 1min 309ms ago
    Main PID: 354 (python)
      Memory: 23.3M (max: 512.0M available: 488.6M)
+   Mem peak: 24.1M
+ Invocation: 0b7bdaa5f4b04d0c8f2d5be22f1c8a55
              └─354 /opt/pixelwise/.venv/bin/python server.py
+Nov 23 12:35:37 prod systemd[1]: pixelwise.service: Consumed 1.126s CPU time, 24.1M memory peak.
 pixelwise.service: Sent signal SIGKILL to main process 354 (python) on client request.
 10.0.0.7 POST /classify 401 1.6ms 2a711836e48c8385 send the API key
 127.0.0.1 GET /health 200 0.6ms 2a711836e48c8385
@@ -179,7 +182,6 @@ MASKED = """<time> prod systemd[<pid>]: pixelwise.service: Main process exited, 
 <time> prod python[<pid>]: <client> GET /health 200 <ms> <id>
      Active: active (running) since <time>; <some time> ago
    Main PID: <pid> (python)
-     Memory: <varies>
              └─<pid> /opt/pixelwise/.venv/bin/python server.py
 pixelwise.service: Sent signal SIGKILL to main process <pid> (python) on client request.
 <client> POST /classify 401 <ms> <id> send the API key
