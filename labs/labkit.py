@@ -8,6 +8,7 @@
     show_code("authenticate")                # a piece of server.py
     expect(answer, status=401)               # judges an answer of yours
     check("m3.a wrong key is refused")       # runs a check of checks/ on the running server
+    hint("03.wrong-key")                     # one more hint for an exercise; after its ✓, a model answer
     %%dev                                    # a cell of shell lines for this machine, with $URL and $KEY
 
 prodkit.py has the rest, for lab 04: the production machine, and %%prod.
@@ -18,13 +19,17 @@ and in the log <time>, <ms> and <id>. Nothing here raises because a server is wr
 
 import ast
 import atexit
+import base64
 import difflib
+import functools
+import hashlib
 import html
 import itertools
 import json
 import os
 import re
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -33,6 +38,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -78,7 +84,14 @@ class Server:
         self.key = KEY
         self.settings = {"DEBUG": "true", "RATE_LIMIT": "30/minute", "TRUSTED_PROXY": "", **settings}
         self.prepare()
-        self.start()
+        unknown = next((name for name in settings if name not in SETTINGS), None)
+        if unknown is None:
+            self.start()
+        else:
+            self.use()
+            print(
+                f"✗ there is no setting {unknown!r}{nearest(unknown.upper(), SETTINGS)}: nothing was started"
+            )
 
     def prepare(self):
         self.url, self.process = NOBODY, None
@@ -110,7 +123,7 @@ class Server:
                 print(f"{self.name} is listening on {masked(self.url)}")
                 return
             time.sleep(0.02)
-        last = (self.raw_log().splitlines() or ["it says nothing"])[-1]
+        last = last_trouble(self.raw_log()) or (self.raw_log().splitlines() or ["it says nothing"])[-1]
         self.stop()
         self.use()
         remedy = next((what for sign, what in self.remedies.items() if sign in last), "Repair that")
@@ -122,6 +135,10 @@ class Server:
         """Let $URL, $KEY, `check` and the shell cells mean this server."""
         Server.current = self
         os.environ |= {"URL": self.url, "KEY": self.key}
+
+    def for_terminal(self):
+        """Print what makes a terminal know $URL and $KEY, too: paste it there. (The key is a secret.)"""
+        print(f"export URL={shlex.quote(self.url)} KEY={shlex.quote(self.key)}")
 
     def masked(self, text: str) -> str:
         port = self.url.rpartition(":")[2]
@@ -135,12 +152,21 @@ class Server:
             return ask_checker(self, names=names, options=options)
         from checks import grading
 
-        results = []
+        results, checks = [], grading.all_checks()
         for name in names:
+            seed = next(seeds)
             try:
-                results.append(grading.run(name, self.url, self.key, seed=next(seeds), **options))
-            except (LookupError, ValueError) as problem:
+                given = grading.given_for(url=self.url, key=self.key, seed=seed, **options)
+                session = grading.session(checks, given, seed)
+                result = session.run(grading.find(name).name)
+            except LookupError as problem:
+                known = nearest(name, [check.name for check in checks])
+                results.append(f"there is no check {name!r}{known}" if known else str(problem.args[0]))
+            except ValueError as problem:
                 results.append(str(problem.args[0]))
+            else:
+                failed = [one for one in session.results.values() if one.status in ("failed", "unstable")]
+                results += [result, *[one for one in failed[:1] if one not in results and one is not result]]
         return results
 
     def stop(self):
@@ -153,8 +179,25 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.process.kill()
 
+    def down(self) -> str:
+        """Why it does not run, and what to do; "" where it does."""
+        if (
+            self.is_running() or self.url != NOBODY and self.process is None
+        ):  # another one's, such as ECHO_URL
+            return ""
+        return f"{self.name} is not running: {masked(last_trouble(self.raw_log())) or self.remedy}"
+
     def is_running(self) -> bool:
         return self.process is not None and self.process.poll() is None
+
+    def trouble(self) -> str:
+        """Where its code raised last, for a server.py that is yours; a copy is broken on purpose."""
+        if self.folder != ROOT or not self.process:
+            return ""
+        deadline = time.monotonic() + 1  # the answer may be here before the line of the log
+        while not (told := last_trouble(self.raw_log())) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return told
 
     def raw_log(self) -> str:
         self.log_file.seek(0)
@@ -209,6 +252,30 @@ class EchoService(Server):
     def use(self):
         EchoService.current = self
         os.environ["ECHO"] = self.url
+
+
+SETTINGS = ("SECRET_API_KEY", "DEBUG", "MODEL_REPO", "MODEL_VERSION", "MODEL_PATH", "MODEL_SHA256", "HOST")
+SETTINGS += ("PORT", "RATE_LIMIT", "TRUSTED_PROXY")
+
+
+def nearest(word: str, words) -> str:
+    """ "; did you mean …?", or nothing where no word is like it."""
+    found = difflib.get_close_matches(word, words, 1, 0.5)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def last_trouble(log: str) -> str:
+    """Of the last traceback in a log that leads through code of this folder, its last line and the place:
+    "NameError: … (server.py, line 7, in answer)"; else nothing."""
+    log = re.sub(r"(?m)^\S+ \S+ ERROR ", "", log)
+    trace = log.rpartition("Traceback (most recent call last):\n")[2]
+    places = re.findall(r'(?m)^ +File "(.*?)", line (\d+)(?:, in (\S+))?', trace)
+    own = [place for place in places if ROOT in Path(place[0]).parents and ".venv" not in place[0]]
+    what = re.search(r"(?m)^\S.*", trace[trace.find('  File "') :])
+    if not own or not what:
+        return ""
+    file, line, function = own[-1]
+    return f"{what[0]} ({Path(file).name}, line {line}{f', in {function}' if function else ''})"
 
 
 def copy_of_the_server() -> Path:
@@ -354,6 +421,14 @@ def show_answer(answer, *headers: str):
         title = re.search(r"<title>(.*?)</title>", body)
         body = f"(a page of HTML: {title[1] if title else 'without a title'})"
     print(body if len(body) <= 400 else body[:400] + " …")
+    if answer.status_code >= 500 and (trouble := trouble_of(answer.url)):
+        print(f"  the log says: {trouble}")
+
+
+def trouble_of(url: str) -> str:
+    """What the log of the running server says of its last exception, if it is the one at this address."""
+    server = Server.current
+    return masked(server.trouble()) if server and server.url != NOBODY and url.startswith(server.url) else ""
 
 
 def dev(line: str, cell: str):
@@ -468,7 +543,7 @@ COLOURS["?"] = "var(--jp-warn-color1,orange)"
 class Verdict(Shown):
     """What a self-check found: true only if all of it passed."""
 
-    def __init__(self, findings: list[tuple[str, str, dict]]):
+    def __init__(self, findings: list[tuple[str, str, dict]], exercise: str = ""):
         self.passed = bool(findings) and all(mark == "✓" for mark, _, _ in findings)
         lines, blocks = [], []
         for mark, sentence, more in findings:
@@ -481,6 +556,10 @@ class Verdict(Shown):
                 f'<p style="border-left:4px solid {colour};padding-left:1em">'
                 f'<b style="color:{colour}">{mark}</b> {html.escape(sentence)}{told}</p>'
             )
+        if exercise:
+            told = Hints.of(exercise).after(self.passed)
+            lines += [] if self.passed else [f'stuck? hint("{exercise}") helps, a step at a time']
+            blocks.append(told)
         super().__init__("\n".join(lines), text_html="".join(blocks))
 
     def __bool__(self):
@@ -490,11 +569,14 @@ class Verdict(Shown):
 seeds = itertools.count(1)  # every check asks from an address, and with digits, of its own
 
 
-def check(*names: str, server: Server | None = None, **options) -> Verdict:
-    """Run checks of checks/ on the running server, or on `server`; options: see checks.grading.given_for."""
+def check(*names: str, server: Server | None = None, exercise: str = "", **options) -> Verdict:
+    """Run checks of checks/ on the running server, or on `server`; options: see checks.grading.given_for.
+    exercise: the one that this is the check of, such as "04.who": for its hints."""
     server = server or Server.current
     if not server:
         return Verdict([("?", "there is no server yet: run the cell with Server() first", {})])
+    if down := server.down():
+        return Verdict([("?", down, {})])
     options.setdefault("limit", server.settings["RATE_LIMIT"].replace("off", "30/minute"))
     findings = []
     for result in server.grade(names, seeds, options):
@@ -504,8 +586,10 @@ def check(*names: str, server: Server | None = None, **options) -> Verdict:
         curl = re.sub(r" --interface \S+", "", result.curl).replace("$SECRET_API_KEY", "$KEY")
         curl = re.sub(rf"'{server.url}([^']*)'", r'"$URL\1"', curl).replace(server.url, "$URL")
         more = {"expected": result.expected, "received": result.received, "why": result.reason}
+        if re.match(r"5\d\d\b", result.received):
+            more["the log says"] = server.trouble()
         findings.append((MARKS[result.status], result.sentence, more | {"hint": result.hint, "try": curl}))
-    return Verdict(findings)
+    return Verdict(findings, exercise)
 
 
 def checks_for(milestone: str, server: Server | None = None) -> list[str]:
@@ -531,20 +615,122 @@ def ask_checker(server: Server, **asked) -> list:
     return [SimpleNamespace(**one) if isinstance(one, dict) else one for one in told]
 
 
-def expect(value, *, status: int | None = None, equals=None, because: str = "") -> Verdict:
-    """Judge what you made in a cell: an answer's status, or a value. What is still None never passes."""
-    wanted = f"status {status}" if status is not None else repr(equals)
-    sentence = f"your answer has {wanted}" if status is not None else f"it is {wanted}"
-    sentence += f": {because}" if because else ""
-    if value is None:
-        return Verdict([("✗", sentence, {"received": "None", "hint": "replace None in the exercise above"})])
+def expect(
+    value, *, status: int | None = None, equals=None, sealed: str = "", because: str = "", exercise: str = ""
+) -> Verdict:
+    """Judge what you made in a cell: an answer's status, or a value. What is still None never passes.
+
+    sealed: in place of `equals`, the seal of the value (see `seal`), which does not give it away.
+    exercise: the one that this is the check of, such as "00.old-key": for its hints.
+    """
+    because = f": {because}" if because else ""
+    status_of = getattr(value, "status_code", None)
+    told = f"status {status_of}" if status_of is not None else repr(value)[:80]
     if status is not None:
-        received = getattr(value, "status_code", None)
-        right, told = received == status, f"status {received}" if received is not None else repr(value)[:80]
+        right, wanted, found = status_of == status, f"status {status}", f"your answer has status {status}"
+    elif sealed:
+        right, wanted, found = seal(value) == sealed, "another value", f"it is {repr(value)[:80]}"
     else:
         same = value == equals  # for arrays this is no bool, and no success
-        right, told = isinstance(same, bool) and same, repr(value)[:80]
-    return Verdict([("✓" if right else "✗", sentence, {} if right else {"received": told})])
+        right, wanted, found = isinstance(same, bool) and same, repr(equals), f"it is {equals!r}"
+    if right and value is not None:
+        return Verdict([("✓", found + because, {})], exercise)
+    more = {"received": "None", "hint": "replace None in the exercise above"}
+    if value is not None:
+        more = {"received": told, "hint": other_kind(value, status, equals)}
+    return Verdict([("✗", f"wanted: {wanted}{because}", more)], exercise)
+
+
+def seal(value) -> str:
+    """Twelve digits that tell whether two values are the same, and not what they are."""
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:12]
+
+
+def other_kind(value, status: int | None, equals) -> str:
+    """What to say of a value that is of another kind than the wanted one, or nothing."""
+    if status is not None:
+        return (
+            "" if hasattr(value, "status_code") else f"{kind(value)}; the whole answer of `client` is wanted"
+        )
+    if hasattr(value, "status_code") and not hasattr(equals, "status_code"):
+        return "that is a response; its status is .status_code, and its text .text"
+    if equals is not None and type(value) is not type(equals):
+        return f"{kind(value)}; {kind(equals).removeprefix('that is ')} is wanted"
+    return ""
+
+
+def kind(value) -> str:
+    names = {str: "a text", int: "a whole number", float: "a fraction", bool: "True or False", list: "a list"}
+    names |= {dict: "a dict", tuple: "a tuple", bytes: "bytes", set: "a set"}
+    name = type(value).__name__
+    return f"that is {names[type(value)]} ({name})" if type(value) in names else f"that is of the type {name}"
+
+
+# ---- Hints ----------------------------------------------------------------------------------------------
+
+
+class Hints:
+    """What hints.toml has for one exercise, and the model answer; asked for a step at a time."""
+
+    files = (REPO / "labs" / "hints.toml", REPO / "labs" / "answers.json")
+
+    def __init__(self, exercise: str):
+        lab, _, name = exercise.partition(".")
+        known = read_hints()
+        self.exercise, self.known = exercise, name in known[0].get(lab, {})
+        found = known[0].get(lab, {}).get(name, {})
+        self.hints, self.why = found.get("hints", []), found.get("why", "")
+        self.sealed = known[1].get(exercise, "")
+        self.asked, self.done = 0, False
+
+    @classmethod
+    @functools.cache  # so that it knows what was asked before
+    def of(cls, exercise: str) -> "Hints":
+        return cls(exercise)
+
+    @property
+    def answer(self) -> str:
+        return zlib.decompress(base64.b64decode(self.sealed)).decode() if self.sealed else ""
+
+    def after(self, passed: bool) -> str:
+        """HTML to open under a check: what is left of the hints, or after success the model answer."""
+        self.done |= passed
+        if self.done:
+            code = f"<pre>{html.escape(self.answer)}</pre>" if self.answer else ""
+            return folded("a model answer, and why it is one", code + html.escape(self.why))
+        inner = ""
+        for number, text in reversed(list(enumerate(self.hints, 1))):
+            inner = folded(f"hint {number} of {len(self.hints)}", f"<p>{html.escape(text)}</p>{inner}")
+        return inner
+
+
+def folded(summary: str, inner: str) -> str:
+    return f'<details style="padding-left:1em"><summary>{summary}</summary>{inner}</details>'
+
+
+@functools.cache
+def read_hints() -> tuple[dict, dict]:
+    """Both files, or nothing of one that is not there: then there are no hints, and the lab goes on."""
+    read = []
+    for file, parse in zip(Hints.files, (tomllib.loads, json.loads)):
+        try:
+            read.append(parse(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            read.append({})
+    return tuple(read)
+
+
+def hint(exercise: str):
+    """Print one hint more for an exercise, such as "01.pick-verb"; after its ✓, a model answer."""
+    asked = Hints.of(exercise)
+    if not asked.known:
+        names = [f"{lab}.{name}" for lab, names in read_hints()[0].items() for name in names]
+        print(f"there are no hints for {exercise!r}{nearest(exercise, names)}")
+    elif asked.done:
+        print(f"{asked.answer}\n{asked.why}" if asked.answer else asked.why)
+    else:
+        asked.asked = min(asked.asked + 1, len(asked.hints))
+        print(f"{asked.asked} of {len(asked.hints)}: {asked.hints[asked.asked - 1]}")
 
 
 # ---- Reflection -----------------------------------------------------------------------------------------
@@ -569,9 +755,46 @@ def reflections(notebook: str = "05_reflect_and_extend.ipynb"):
 def explain_a_lost_name(shell, kind, problem, trace, tb_offset=None):
     """After a restart of the kernel no name is known: say so, in place of a traceback."""
     shell.showtraceback((kind, problem, trace), exception_only=True)
+    cell = maker_of(getattr(problem, "name", ""))
+    print(
+        f"The cell that begins with `{cell}` makes it: run that one."
+        if cell
+        else "No cell of this lab makes it."
+    )
     print("Did the kernel start anew? Then run the cells above first: menu Run, Run All Above Selected Cell.")
+
+
+def maker_of(name: str) -> str:
+    """The first line of the cell that makes `name`, in the notebook that Jupyter says this is."""
+    try:
+        file = Path(os.environ["JPY_SESSION_NAME"])
+        cells = json.loads(Path(file.name).read_text(encoding="utf-8"))["cells"]
+    except (KeyError, OSError, ValueError):
+        return ""
+    for cell in cells:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code" and name in names_made(source):
+            return source.partition("\n")[0]
+    return ""
+
+
+def names_made(source: str) -> set[str]:
+    """The names that a cell of Python assigns, defines or imports; none of a shell cell."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except SyntaxError:
+        return set()
+    made = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    made |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    return made | {
+        alias.asname or alias.name
+        for node in nodes
+        for alias in getattr(node, "names", [])
+        if isinstance(alias, ast.alias)
+    }
 
 
 if shell := get_ipython():
     shell.register_magic_function(dev, "cell")
     shell.set_custom_exc((NameError,), explain_a_lost_name)
+    shell.push({"hint": hint}, interactive=False)  # known in every cell without an import

@@ -105,6 +105,14 @@ class Prod:
             "  PROD_HOST names another machine. If you have none: deploy/box/box up"
         )
 
+    def down(self) -> str:
+        """Nothing is known of it before it is asked; `grade` says what is wrong."""
+        return ""
+
+    def trouble(self) -> str:
+        """Its log is its journal: %%prod reads it."""
+        return ""
+
     def ssh(self, lines: str) -> list[str]:
         """The command that runs shell lines there."""
         return [*self.way, "ssh", *OPTIONS, self.destination, f"bash -c {shlex.quote(lines)}"]

@@ -230,6 +230,29 @@ def test_expect_is_true_for_what_was_asked():
     assert labkit.expect([4], equals=[4])
 
 
+def test_a_failing_expect_says_what_is_wanted_and_a_passing_one_what_it_is():
+    assert text_of(labkit.expect(3, equals=4)).startswith("✗ wanted: 4\n    received: 3")
+    assert text_of(labkit.expect(4, equals=4, because="two and two")) == "✓ it is 4: two and two"
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted", "told"),
+    [(answer(200), {"equals": 200}, "that is a response; its status is .status_code"),
+     (200, {"status": 200}, "that is a whole number (int); the whole answer of `client` is wanted"),
+     ("200", {"equals": 200}, "that is a text (str); a whole number (int) is wanted"),
+     ((1, 2), {"equals": [1, 2]}, "that is a tuple (tuple); a list (list) is wanted")],
+)  # fmt: skip
+def test_a_value_of_another_kind_is_named(value, wanted, told):
+    assert f"hint: {told}" in text_of(labkit.expect(value, **wanted))
+
+
+def test_a_sealed_value_is_recognised_and_its_seal_does_not_give_it_away():
+    sealed = labkit.seal([True, False])
+    assert labkit.expect([True, False], sealed=sealed) and "True" not in sealed
+    wrong = labkit.expect([True, True], sealed=sealed)
+    assert not wrong and text_of(wrong).startswith("✗ wanted: another value\n    received: [True, True]")
+
+
 def test_check_shows_the_sentence_of_the_check(server):
     verdict = labkit.check("m3.a wrong key is refused")
     assert verdict and text_of(verdict) == "✓ a wrong key gets 401"
@@ -247,6 +270,105 @@ def test_a_failed_check_shows_what_came_and_a_line_to_try_without_the_key(server
     assert server.key not in shown and wrong.url not in shown
     wrong.stop()
     server.use()
+
+
+def test_a_check_that_does_not_exist_leads_to_the_nearest_one(server):
+    shown = text_of(labkit.check("m3.a wrong key is refuse"))
+    assert shown == "? there is no check 'm3.a wrong key is refuse'; did you mean m3.a wrong key is refused?"
+
+
+def test_a_server_that_was_stopped_is_not_checked_and_says_how_to_start_it(server):
+    other = labkit.Server()
+    other.stop()
+    shown = text_of(labkit.check("m1.health answers"))
+    assert shown == "? server.py is not running: server.start() starts it again."
+    server.use()
+
+
+@pytest.fixture
+def edited(server, monkeypatch):
+    """Starts a server.py that counts as the student's own, with a text replaced."""
+    started = []
+
+    def start(old: str, new: str) -> labkit.Server:
+        folder = labkit.copy_of_the_server()
+        labkit.replace_in(folder / "server.py", old, new)
+        monkeypatch.setattr(labkit, "ROOT", folder)
+        started.append(labkit.Server(folder))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()
+    server.use()
+
+
+def line_with(server: labkit.Server, text: str) -> int:
+    lines = (server.folder / "server.py").read_text().splitlines()
+    return next(number for number, line in enumerate(lines, 1) if text in line)
+
+
+def test_what_a_check_needs_is_shown_in_full_where_that_failed(edited):
+    edited("HTTPError(401, detail", "HTTPError(403, detail")
+    shown = text_of(labkit.check("m3.401 says what it wants"))
+    assert shown.startswith("? ") and "which failed\n✗ " in shown and "403" in shown and "try: curl" in shown
+
+
+def test_a_500_of_the_students_own_code_shows_where_it_raised(edited, capsys):
+    mine = edited("declared = {", "declared = nonsense + {")
+    where = f"server.py, line {line_with(mine, 'nonsense')}, in answer"
+    capsys.readouterr()
+    labkit.show_answer(labkit.client.get(mine.url + "/health"))
+    assert f"the log says: NameError: name 'nonsense' is not defined ({where})" in capsys.readouterr().out
+    assert where in text_of(labkit.check("m1.health answers"))
+
+
+def test_a_500_of_a_copy_that_is_broken_on_purpose_is_left_to_the_reader(server, capsys):
+    folder = labkit.copy_of_the_server()
+    labkit.replace_in(folder / "server.py", "declared = {", "declared = nonsense + {")
+    other = labkit.Server(folder)
+    labkit.show_answer(labkit.client.get(other.url + "/health"))
+    assert "500" in (shown := capsys.readouterr().out) and "the log says" not in shown
+    other.stop()
+    server.use()
+
+
+def test_a_mistake_in_the_grammar_is_shown_with_its_line(edited, capsys):
+    mine = edited("def answer(", "def answer((")
+    shown = capsys.readouterr().out
+    assert "✗ server.py did not start: SyntaxError: " in shown
+    assert f"(server.py, line {line_with(mine, 'def answer((')})" in shown
+
+
+def test_a_setting_that_does_not_exist_leads_to_the_nearest_one_and_starts_nothing(server, capsys):
+    wrong = labkit.Server(rate_limit="5/second")
+    shown = "✗ there is no setting 'rate_limit'; did you mean RATE_LIMIT?: nothing was started\n"
+    assert capsys.readouterr().out == shown and not wrong.is_running()
+    server.use()
+
+
+def test_the_settings_are_those_of_the_server():
+    import server as service
+
+    assert tuple(name.upper() for name in service.Settings._fields) == labkit.SETTINGS
+
+
+def test_the_lines_for_a_terminal_make_the_shell_know_the_server(server, capsys):
+    server.for_terminal()
+    program = """bash -c 'curl -s "$URL/health" -H "X-API-Key: $KEY"'"""  # sees what is exported
+    lines = capsys.readouterr().out + program
+    done = subprocess.run(
+        ["bash", "-c", lines], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True
+    )
+    assert done.stdout == '{"status":"ok","model_version":"v1"}'
+
+
+def test_a_lost_name_leads_to_the_cell_that_makes_it(monkeypatch, tmp_path):
+    monkeypatch.chdir(LABS)
+    monkeypatch.setenv("JPY_SESSION_NAME", str(LABS / "03_keys_and_limits.ipynb"))
+    assert labkit.maker_of("ask") == "def ask(one=None, **changes):"
+    assert labkit.maker_of("server") == "server = Server()"
+    assert labkit.maker_of("groupby") == "import json" and labkit.maker_of("nonsense") == ""
 
 
 @pytest.mark.parametrize("names", [(), ("m9.no such check",), ("m3.key",)])
