@@ -417,9 +417,8 @@ def show_answer(answer, *headers: str):
     for name in headers:
         print(f"{name}: {masked(answer.headers.get(name, '(this header is not there)'))}")
     body = masked(answer.text)
-    if "html" in answer.headers.get("Content-Type", ""):
-        title = re.search(r"<title>(.*?)</title>", body)
-        body = f"(a page of HTML: {title[1] if title else 'without a title'})"
+    if title := re.search(r"<title>(.*?)</title>", body):
+        body = f"(a page of HTML: {title[1]})"
     print(body if len(body) <= 400 else body[:400] + " …")
     if answer.status_code >= 500 and (trouble := trouble_of(answer.url)):
         print(f"  the log says: {trouble}")
@@ -571,14 +570,19 @@ seeds = itertools.count(1)  # every check asks from an address, and with digits,
 
 def check(*names: str, server: Server | None = None, exercise: str = "", **options) -> Verdict:
     """Run checks of checks/ on the running server, or on `server`; options: see checks.grading.given_for.
+    A name such as "server.hit" tests that function of server.py alone, without HTTP (see pieces.py).
     exercise: the one that this is the check of, such as "04.who": for its hints."""
+    functions = [name.removeprefix("server.") for name in names if name.startswith("server.")]
+    findings = [finding for name in functions for finding in tried_alone(name)]
+    names = [name for name in names if not name.startswith("server.")]
     server = server or Server.current
+    if functions and not names:
+        return Verdict(findings, exercise)
     if not server:
         return Verdict([("?", "there is no server yet: run the cell with Server() first", {})])
     if down := server.down():
         return Verdict([("?", down, {})])
     options.setdefault("limit", server.settings["RATE_LIMIT"].replace("off", "30/minute"))
-    findings = []
     for result in server.grade(names, seeds, options):
         if isinstance(result, str):
             findings.append(("?", result, {}))
@@ -590,6 +594,22 @@ def check(*names: str, server: Server | None = None, exercise: str = "", **optio
             more["the log says"] = server.trouble()
         findings.append((MARKS[result.status], result.sentence, more | {"hint": result.hint, "try": curl}))
     return Verdict(findings, exercise)
+
+
+def tried_alone(function: str) -> list[tuple[str, str, dict]]:
+    """What pieces.py finds out about one function of server.py, in a process of its own."""
+    command = [sys.executable, REPO / "labs" / "pieces.py", SERVER, function]
+    try:
+        done = subprocess.run(
+            command, env=plain_environment(), capture_output=True, text=True, timeout=60, check=False
+        )
+        tried = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        return [("?", f"{function} does not come to an end within a minute", {})]
+    except ValueError:
+        why = last_trouble(done.stderr) or (done.stderr.splitlines() or ["it says nothing"])[-1]
+        return [("?", f"{function} cannot be tried alone: {masked(why)}", {})]
+    return [("✗" if wrong else "✓", sentence, {"received": wrong}) for sentence, wrong in tried]
 
 
 def checks_for(milestone: str, server: Server | None = None) -> list[str]:

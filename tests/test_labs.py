@@ -4,6 +4,7 @@ Lab 04 needs a production machine: its run and its claims are in test_lab04.py.
 """
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -200,11 +201,10 @@ CLAIMS = [  # lab, file, what stands there, what makes a claim of the lab false,
     (CATCH_UP, "setup-server.sh", 'step "Model release"', 'step "Model"', "artefact-steps"),
     (CATCH_UP, "models/classifier.py", "if digest != sha256.lower():", "if False:", "incident-artefact"),
     (HTTP, "labs/labkit.py", '"Serving on"', '"Hidden at"', "start"),
-    (HTTP, "server.py", "raise HTTPError(401, ", "raise HTTPError(403, ", "pick-verb-try"),
+    (HTTP, "server.py", '"/classify", ["POST"]', '"/classify", ["PUT"]', "pick-verb-try"),
     (HTTP, "server.py", '"/results", ["GET", "HEAD"]', '"/results", ["GET", "HEAD", "DELETE"]', "wrong-verb"),
     (HTTP, "server.py", '404: "there is nothing', '404: "there is something', "status-ours"),
     (HTTP, "models/classifier.py", ": scores[best],", ": os.getpid() / 1e9,", "stateless-many"),
-    (HTTP, "server.py", "r={left};", "r={left - 1};", "stateless-limit"),
     (CONTRACT, REQUEST, '"maximum": 255', '"maximum": 127', "schema-read"),
     (CONTRACT, REQUEST, '"additionalProperties": false', '"additionalProperties": true', "judge-more"),
     (CONTRACT, "server.py", '"ok" if ok else', '"fine" if ok else', "health"),
@@ -217,6 +217,7 @@ CLAIMS = [  # lab, file, what stands there, what makes a claim of the lab false,
     (CONTRACT, "models/classifier.py", '"scores": scores_by_class}', '"scores": {}}', "json-text-send"),
     (CONTRACT, "server.py", "if settings.debug:\n", "if True:\n", "quiet"),
     (KEYS, "server.py", "raise HTTPError(401, detail", "raise HTTPError(403, detail", "no-key"),
+    (KEYS, "server.py", "r={left};", "r={left - 1};", "budget"),
     (KEYS, "server.py", "return int(count), {", "return min(int(count), 20), {", "order-server"),
     (KEYS, "server.py", '.partition("?")[0][:200]', '.partition("!")[0][:200]', "query"),
     (KEYS, "server.py", '"RATE_LIMIT", "30/minute"', '"RATE_LIMIT", "20/minute"', "forty-default"),
@@ -275,23 +276,34 @@ def test_a_lab_whose_claim_is_false_fails_at_that_claim(noticed, number):
 
 # ---- The student edition --------------------------------------------------------------------------------
 
-STUBBED = ("authenticate", "hit", "accepted_pixels", "answer")  # in server.py, for a student to write
+TO_WRITE = "{} is yours to write (labs/{}.ipynb): until then "
+OPEN = {  # functions that students write, and what stands there until then: a gate that lets everybody in
+    "authenticate": ("03_keys_and_limits", "everybody gets in", "None"),
+    "hit": ("03_keys_and_limits", "nothing is counted", "(True, self.count, self.seconds)"),
+    "accepted_pixels": (
+        "02_the_contract_and_the_server",
+        "nothing is checked",
+        'np.array(json.loads(body)["pixels"], np.uint8).reshape(1, 28, 28)',
+    ),
+    "answer": ("02_the_contract_and_the_server", "all leaves, as text/html", "json.dumps(body)"),
+}
 
 
-def with_stubs(server: str) -> str:
-    """server.py with functions that answer 501, as a student gets it."""
+def with_open_gates(server: str) -> str:
+    """server.py as a student gets it: it works, checks nothing, and its log says so."""
     lines = server.splitlines()
-    nodes = [node for node in ast.walk(ast.parse(server)) if getattr(node, "name", "") in STUBBED]
+    nodes = [node for node in ast.walk(ast.parse(server)) if getattr(node, "name", "") in OPEN]
     for node in sorted(nodes, key=lambda node: -node.lineno):
         first, last = node.body[1].lineno, node.end_lineno  # body[0] is the docstring
-        indent = " " * node.body[1].col_offset
-        lines[first - 1 : last] = [f'{indent}raise HTTPError(501, "write {node.name}")']
+        lab, until, value = OPEN[node.name]
+        said = json.dumps(TO_WRITE.format(node.name, lab) + until)
+        lines[first - 1 : last] = [f"{' ' * node.body[1].col_offset}return log.warning({said}) or {value}"]
     return "\n".join(lines) + "\n"
 
 
 SERVERS = {
     "whole": lambda text: text,
-    "with stubs": with_stubs,
+    "with open gates": with_open_gates,
     "broken": lambda text: text + "\nthis is no Python\n",
     "dead": lambda text: "import sys\nsys.exit('the server is dead')\n",
     "nonsense": lambda text: (
@@ -332,6 +344,48 @@ def test_an_untouched_student_edition_runs_without_a_crash_and_earns_nothing(
         assert not {cell for cell in earned if cell.startswith("yours-")}
     if kind in ("broken", "dead"):
         assert not earned
+
+
+MOMENTS = {  # lab: {the first cell after which a function of server.py is written: the function}
+    HTTP: {},
+    CONTRACT: {"server-answer": "answer", "server-accepted": "accepted_pixels"},
+    KEYS: {"authenticate-promise": "authenticate", "hit-promise": "hit"},
+    REFLECT: {},
+}
+
+
+def source_of(function: str, server: str) -> str:
+    nodes = [node for node in ast.walk(ast.parse(server)) if getattr(node, "name", "") == function]
+    return ast.get_source_segment(server, nodes[0], padded=True)
+
+
+def marks(cell) -> list[str]:
+    """The lines of a self-check, as far as they say what holds and what does not."""
+    return re.findall(r"(?m)^[✓✗?] .*", output_text(cell))
+
+
+def test_a_student_works_the_labs_in_order_and_every_check_says_what_is_stored(tmp_path, monkeypatch):
+    """From a server whose gates are open; each function is written when its lab asks for it."""
+    root = copy_of_the_kit(tmp_path / "kit")
+    whole = (root / "server.py").read_text(encoding="utf-8")
+    (root / "server.py").write_text(with_open_gates(whole), encoding="utf-8")
+    for name in OWN_SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    for lab, moments in MOMENTS.items():
+        notebook = nbformat.read(root / "labs" / lab, as_version=4)
+        for cell in [cell for cell in notebook.cells if cell.id in moments]:
+            function = moments[cell.id]
+            now = source_of(function, (root / "server.py").read_text(encoding="utf-8"))
+            write = (
+                f"file, now, then = {str(root / 'server.py')!r}, {now!r}, {source_of(function, whole)!r}\n"
+            )
+            write += "text = open(file).read()\nprint(open(file, 'w').write(text.replace(now, then)))"
+            cell.source = f"{write}\n{cell.source}"
+        stored = {cell.id: marks(cell) for cell in notebook.cells if cell.cell_type == "code"}
+        NotebookClient(notebook, timeout=120, kernel_name="python3").execute(cwd=str(root / "labs"))
+        seen = {cell.id: marks(cell) for cell in notebook.cells if cell.cell_type == "code"}
+        assert seen == stored, lab
+    assert (root / "server.py").read_text(encoding="utf-8") == whole
 
 
 # ---- What is masked -------------------------------------------------------------------------------------
