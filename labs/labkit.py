@@ -8,6 +8,7 @@
     show_code("authenticate")                # a piece of server.py
     expect(answer, status=401)               # judges an answer of yours
     check("m3.a wrong key is refused")       # runs a check of checks/ on the running server
+    progress("03")                           # what is done of a lab, and of all of them
     hint("03.wrong-key")                     # one more hint for an exercise; after its ✓, a model answer
     %%dev                                    # a cell of shell lines for this machine, with $URL and $KEY
 
@@ -319,6 +320,19 @@ def replace_in(file: Path, old: str, new: str):
     print("\n".join(line for line in lines if not re.match(r"---|\+\+\+|@@", line)))
 
 
+def take_over(folder: Path, really: bool = False):
+    """Copy server.py and the schemas of a copy over your own, where they differ; else it only says so."""
+    names = [SERVER.name, *sorted(f"schemas/{file.name}" for file in (folder / "schemas").glob("*.json"))]
+    for name in names:
+        new, own = (folder / name).read_bytes(), ROOT / name
+        if not own.exists() or own.read_bytes() != new:
+            print(
+                f"{name} {'is yours now' if really else 'would change' if own.exists() else 'would be new'}"
+            )
+            if really:
+                own.write_bytes(new)
+
+
 def show_code(name: str, first: int = 1, lines: int = 9):
     """Show the function, class or constant `name` of server.py from its `first` line on, numbered."""
     text = SERVER.read_text(encoding="utf-8")
@@ -556,6 +570,7 @@ class Verdict(Shown):
                 f'<b style="color:{colour}">{mark}</b> {html.escape(sentence)}{told}</p>'
             )
         if exercise:
+            remember(exercises=[exercise] if self.passed else [])
             told = Hints.of(exercise).after(self.passed)
             lines += [] if self.passed else [f'stuck? hint("{exercise}") helps, a step at a time']
             blocks.append(told)
@@ -593,6 +608,8 @@ def check(*names: str, server: Server | None = None, exercise: str = "", **optio
         if re.match(r"5\d\d\b", result.received):
             more["the log says"] = server.trouble()
         findings.append((MARKS[result.status], result.sentence, more | {"hint": result.hint, "try": curl}))
+        if result.status == "passed":
+            remember(checks={result.name: result.points})
     return Verdict(findings, exercise)
 
 
@@ -753,6 +770,66 @@ def hint(exercise: str):
         print(f"{asked.asked} of {len(asked.hints)}: {asked.hints[asked.asked - 1]}")
 
 
+# ---- Progress -------------------------------------------------------------------------------------------
+
+PROGRESS = Path(os.environ.get("PIXELWISE_PROGRESS", ROOT / ".progress.json"))  # outlives the kernel
+
+
+def remembered() -> dict:
+    """What was passed so far: {"exercises": ["01.pick-verb", …], "checks": {name: points}}."""
+    try:
+        kept = json.loads(PROGRESS.read_text(encoding="utf-8"))
+        return {"exercises": list(kept["exercises"]), "checks": dict(kept["checks"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"exercises": [], "checks": {}}
+
+
+def remember(exercises=(), checks=None):
+    """Add what has just been passed; where nothing can be written there is no progress, and no error."""
+    kept = remembered()
+    now = {"exercises": sorted({*kept["exercises"], *exercises}), "checks": kept["checks"] | (checks or {})}
+    if now != kept and PROGRESS.name:
+        new = PROGRESS.with_name(f"{PROGRESS.name}.{os.getpid()}")
+        try:
+            new.write_text(json.dumps(now, indent=1), encoding="utf-8")
+            new.replace(PROGRESS)  # in one step, since two labs may be open
+        except OSError:
+            new.unlink(missing_ok=True)
+
+
+def all_labs() -> dict[str, tuple[str, str, list[str]]]:
+    """For each lab by its number: its file, its title, and its exercises."""
+    labs = {}
+    for file in sorted((REPO / "labs").glob("[0-9][0-9]_*.ipynb")):
+        cells = ["".join(cell["source"]) for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]]
+        title = cells[0].partition("\n")[0].removeprefix("# ")
+        found = re.findall(rf'exercise="({file.name[:2]}\.[\w-]+)"', "\n".join(cells))
+        labs[file.name[:2]] = (file.name, title, list(dict.fromkeys(found)))
+    return labs
+
+
+def progress(lab: str) -> Shown:
+    """Where you are: this lab in words, and for those who can see it a table of all labs and milestones."""
+    kept, labs = remembered(), all_labs()
+    file, title, exercises = labs[lab]
+    still = [name for name in exercises if name not in kept["exercises"]]
+    later = [f"{title}" for number, (_, title, _) in labs.items() if number > lab][:1]
+    text = f"{title}: {len(exercises) - len(still)} of {len(exercises)} exercises done. "
+    text += f"Still open: {', '.join(still)}" if still else f"Next: {(later or ['you are through'])[0]}"
+    rows = []
+    for file, title, exercises in labs.values():
+        done = len([name for name in exercises if name in kept["exercises"]])
+        bar = f'<progress value="{done}" max="{len(exercises)}"></progress>'
+        rows.append(
+            f'<a href="{file}">{html.escape(title)}</a></td><td>{bar}</td><td>{done} of {len(exercises)}'
+        )
+    for milestone in sorted({name[:2] for name in kept["checks"]}):
+        points = sum(worth for name, worth in kept["checks"].items() if name[:2] == milestone)
+        rows.append(f"{milestone}</td><td>points so far, from the checks of the labs</td><td>{points:g}")
+    table = "".join(f"<tr><td>{row}</td></tr>" for row in rows)
+    return Shown(text, text_html=f"<p>{html.escape(text)}</p><table>{table}</table>")
+
+
 # ---- Reflection -----------------------------------------------------------------------------------------
 
 
@@ -817,4 +894,6 @@ def names_made(source: str) -> set[str]:
 if shell := get_ipython():
     shell.register_magic_function(dev, "cell")
     shell.set_custom_exc((NameError,), explain_a_lost_name)
-    shell.push({"hint": hint}, interactive=False)  # known in every cell without an import
+    shell.push(
+        {"hint": hint, "progress": progress}, interactive=False
+    )  # known in every cell without an import

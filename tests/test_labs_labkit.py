@@ -138,6 +138,23 @@ def test_a_copy_of_the_server_is_changed_and_the_server_is_not(capsys):
     assert labkit.SERVER.read_text() == before
 
 
+def test_a_copy_becomes_your_own_when_you_really_want_it(monkeypatch, tmp_path, capsys):
+    folder, mine = labkit.copy_of_the_server(), tmp_path
+    (mine / "schemas").mkdir()
+    for name in ("server.py", *(f"schemas/{file.name}" for file in (folder / "schemas").glob("*.json"))):
+        (mine / name).write_bytes((folder / name).read_bytes())
+    monkeypatch.setattr(labkit, "ROOT", mine)
+    labkit.replace_in(folder / "server.py", "HTTPError(401", "HTTPError(403")
+    (folder / "schemas" / "version.response.json").write_text("{}")
+    capsys.readouterr()
+    labkit.take_over(folder)
+    assert capsys.readouterr().out == ("server.py would change\nschemas/version.response.json would be new\n")
+    assert "HTTPError(403" not in (mine / "server.py").read_text()
+    labkit.take_over(folder, really=True)
+    assert "HTTPError(403" in (mine / "server.py").read_text()
+    assert (mine / "schemas" / "version.response.json").read_text() == "{}"
+
+
 def test_the_echo_service_answers_and_shows_its_name_for_its_address(capsys):
     echo = labkit.EchoService()
     labkit.dev("", "curl -s $ECHO/get")
@@ -374,6 +391,50 @@ def test_a_lost_name_leads_to_the_cell_that_makes_it(monkeypatch, tmp_path):
 @pytest.mark.parametrize("names", [(), ("m9.no such check",), ("m3.key",)])
 def test_no_check_and_an_unknown_check_are_no_success(server, names):
     assert not labkit.check(*names)
+
+
+# ---- Progress -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kept(monkeypatch, tmp_path) -> Path:
+    monkeypatch.setattr(labkit, "PROGRESS", tmp_path / "progress.json")
+    return tmp_path / "progress.json"
+
+
+def test_what_was_passed_is_kept_for_the_next_kernel_and_counted_once(server, kept):
+    for _ in range(2):
+        labkit.expect(1, equals=1, exercise="00.survivors")
+        labkit.expect(1, equals=2, exercise="00.one-file")
+        labkit.check("m3.a wrong key is refused")
+    told = json.loads(kept.read_text())
+    assert told == {"exercises": ["00.survivors"], "checks": {"m3.a wrong key is refused": 2}}
+    assert list(kept.parent.iterdir()) == [kept]
+
+
+def test_the_progress_of_a_lab_says_what_is_open_and_what_is_next(kept):
+    exercises = labkit.all_labs()["00"][2]
+    labkit.remember(exercises[:-1], {"m1.health answers": 2, "m1.answers are json": 1})
+    shown = labkit.progress("00")
+    assert text_of(shown) == f"00 · Catch up: 5 of 6 exercises done. Still open: {exercises[-1]}"
+    assert '<progress value="5" max="6">' in shown.data["text/html"]
+    assert "m1</td><td>points so far, from the checks of the labs</td><td>3" in shown.data["text/html"]
+    labkit.remember(exercises)
+    assert text_of(labkit.progress("00")).endswith("6 of 6 exercises done. Next: 01 · HTTP, REST and curl")
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"exercises": 1}', "no JSON"])
+def test_a_damaged_record_of_progress_is_begun_anew(kept, content):
+    kept.write_text(content)
+    labkit.remember(["00.survivors"])
+    assert labkit.remembered()["exercises"] == ["00.survivors"]
+
+
+def test_where_nothing_can_be_written_there_is_no_progress_and_no_error(monkeypatch, tmp_path):
+    for place in (tmp_path / "no such folder" / "progress.json", Path()):
+        monkeypatch.setattr(labkit, "PROGRESS", place)
+        labkit.remember(["00.survivors"])
+        assert labkit.remembered()["exercises"] == []
 
 
 # ---- What is shown --------------------------------------------------------------------------------------

@@ -207,6 +207,26 @@ def test_what_differs_is_shown_by_its_name_and_nothing_else_is_touched(monkeypat
 # ---- What it does to the student's own files ------------------------------------------------------------
 
 
+def test_a_unit_goes_into_the_kit_where_there_is_none_and_never_over_a_finished_one(
+    monkeypatch, tmp_path, capsys
+):
+    place, mine = tmp_path / "deploy" / "pixelwise.service", tmp_path / "mine"
+    place.parent.mkdir()
+    place.write_text("[Unit]\n# ExecStart= is yours to write\n")
+    monkeypatch.setattr(prodkit, "ROOT", tmp_path)
+    mine.write_text("[Unit]\n")
+    prodkit.keep_unit(mine)
+    assert (
+        "✗ your unit starts nothing yet" in capsys.readouterr().out and "yours to write" in place.read_text()
+    )
+    mine.write_text("[Service]\nExecStart=/bin/first\n")
+    prodkit.keep_unit(mine)
+    assert "is your unit now" in capsys.readouterr().out and place.read_text() == mine.read_text()
+    mine.write_text("[Service]\nExecStart=/bin/second\n")
+    prodkit.keep_unit(mine)
+    assert "stays as it is" in capsys.readouterr().out and "first" in place.read_text()
+
+
 def test_git_in_shell_cells_is_the_labs_own_and_sees_the_students_files(monkeypatch, tmp_path):
     """As lab_repository sets it: work tree here, history elsewhere; the student's .git stays as it is."""
     mine = tmp_path / "mine"
