@@ -4,6 +4,7 @@
     echo = EchoService()                     # the same for httpbin, which answers what it was asked: $ECHO
     client.post(server.url + "/classify")    # client is a requests.Session
     show_answer(answer)                      # status line, chosen headers, body
+    figure("gates")                          # a drawing, with a text for those who do not see it
     show(digit)                              # a picture;  chart(answer) draws its scores
     show_code("authenticate")                # a piece of server.py
     expect(answer, status=401)               # judges an answer of yours
@@ -512,6 +513,15 @@ class Shown:
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         return self.data, self.metadata
+
+
+def figure(name: str) -> Shown:
+    """A drawing of labs/pictures, in the colours of the theme; for those who do not see it, what it says."""
+    try:
+        drawn = (REPO / "labs" / "pictures" / f"{name}.svg").read_text(encoding="utf-8")
+    except OSError:
+        return Shown(f"(there is no picture {name!r} here)")
+    return Shown(re.search("(?s)<desc.*?>(.*?)</desc>", drawn)[1], text_html=drawn)
 
 
 def show(digit) -> Shown:

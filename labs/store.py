@@ -228,7 +228,7 @@ def stored(notebook, number: int):
             if "execution_count" in output:
                 output.execution_count = count
             if "text/html" in output.get("data", {}):  # Jupyter shows no picture of a notebook not yet run
-                kept = re.sub("<svg.*?</svg>", "<svg></svg>", output.data["text/html"])
+                kept = re.sub("(?s)<svg.*?</svg>", "<svg></svg>", output.data["text/html"])
                 output.data["text/html"] = re.sub("<table>.*?</table>", "<table></table>", kept)
     for cell in notebook.cells:
         tags = cell.metadata.get("tags")
