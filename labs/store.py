@@ -1,6 +1,7 @@
 """For authors of labs: writes notebooks from text, runs them, and stores their outputs. See AUTHORING.md.
 
-    python labs/store.py                        # run every lab (04 needs prod), store outputs and README.md
+    python labs/store.py                        # run every lab (04 needs prod), store outputs, README.md and
+                                                # answers.json
     python labs/store.py labs/02_*.ipynb        # only these
     python labs/store.py --write 02.txt         # make the notebook of a text, then run and store it
     python labs/store.py --text labs/02_*.ipynb # print a notebook as such a text, to edit it
@@ -10,8 +11,12 @@ and tags may follow. The cells `title` and `footer` are made from the table LABS
 """
 
 import argparse
+import ast
+import base64
+import json
 import re
 import sys
+import zlib
 from pathlib import Path
 
 import nbformat
@@ -105,9 +110,11 @@ them in JupyterLab. Read a paragraph, answer its question in your head, then run
 |---|---|---|---|
 {rows}
 
-{total} minutes in all; each lab closes with questions that show what stayed. [labkit.py](labkit.py) is the
-little that the notebooks need beside Python: read it, it hides nothing. A cell that starts with `%%dev` runs
-its lines in a shell on this machine, one with `%%prod` on the production machine, which `PROD_HOST` names:
+{total} minutes in all; each lab closes with questions that show what stayed. Under a check that failed are
+hints to open one by one; `hint("01.pick-verb")` prints them. After the ✓ there is a model answer, and why it
+is one. [labkit.py](labkit.py) is the little that the notebooks need beside Python: read it, it hides nothing.
+A cell that starts with `%%dev` runs its lines in a shell on this machine, one with `%%prod` on the production
+machine, which `PROD_HOST` names:
 `user@address`, or `box` ([prodkit.py](prodkit.py)).
 For authors: [AUTHORING.md](AUTHORING.md).
 """
@@ -150,6 +157,38 @@ def readme() -> str:
     return README.format(rows=rows, total=sum(lab["minutes"] for lab in LABS))
 
 
+# ---- Model answers --------------------------------------------------------------------------------------
+
+WRITTEN = {  # functions of server.py that students write, by the names that hints.toml has for them
+    "02.answer": "answer",
+    "02.accepted_pixels": "accepted_pixels",
+    "03.authenticate": "authenticate",
+    "03.hit": "hit",
+}
+
+
+def model_answers() -> dict[str, str]:
+    """For every exercise its solution cell, and for every function that students write its source."""
+    found = {}
+    for lab in LABS:
+        for cell in nbformat.read(HERE / lab["file"], as_version=4).cells:
+            if "solution" in cell.metadata.get("tags", []):
+                found[f"{lab['file'][:2]}.{cell.id.removesuffix('-solution')}"] = cell.source
+    source = (HERE.parent / "server.py").read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(source)):
+        for name in [name for name, function in WRITTEN.items() if function == getattr(node, "name", "")]:
+            found[name] = ast.get_source_segment(source, node, padded=True)
+    return found
+
+
+def sealed(answers: dict[str, str]) -> str:
+    """answers.json: packed, so that nobody reads an answer who only wants to see what the file is."""
+    packed = {
+        name: base64.b64encode(zlib.compress(text.encode(), 9)).decode() for name, text in answers.items()
+    }
+    return json.dumps(dict(sorted(packed.items())), indent=1) + "\n"
+
+
 # ---- Text to notebook, and back -------------------------------------------------------------------------
 
 
@@ -189,7 +228,8 @@ def stored(notebook, number: int):
             if "execution_count" in output:
                 output.execution_count = count
             if "text/html" in output.get("data", {}):  # Jupyter shows no picture of a notebook not yet run
-                output.data["text/html"] = re.sub("<svg.*?</svg>", "<svg></svg>", output.data["text/html"])
+                kept = re.sub("(?s)<svg.*?</svg>", "<svg></svg>", output.data["text/html"])
+                output.data["text/html"] = re.sub("<table>.*?</table>", "<table></table>", kept)
     for cell in notebook.cells:
         tags = cell.metadata.get("tags")
         cell.metadata = {"tags": tags} if tags else {}
@@ -223,6 +263,7 @@ def main() -> int:
         nbformat.write(notebook, HERE / name)
         print(f"{name}: {len(notebook.cells)} cells, {(HERE / name).stat().st_size / 1000:.1f} kB")
     (HERE / "README.md").write_text(readme(), encoding="utf-8")
+    (HERE / "answers.json").write_text(sealed(model_answers()), encoding="utf-8")
     return 0
 
 

@@ -1,11 +1,14 @@
 """Fixtures: real server processes, each on a port of its own, stopped and checked when the test is over."""
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 import wire
+
+os.environ["PIXELWISE_PROGRESS"] = ""  # what passes in a test is no progress of whoever runs it
 
 # the longest first: side by side, a file that starts last keeps all others waiting for it
 FIRST = (
