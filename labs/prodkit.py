@@ -82,6 +82,7 @@ class Prod:
         self.way += ["env", f"PROD={self.destination}"] if self.box else []  # box has a PROD of its own
         Prod.current = labkit.Server.current = self
         os.environ |= {"PROD": self.destination, "URL": self.url}
+        labkit.past_proxies(self.destination.rpartition("@")[2])
         self.look()
 
     def look(self):

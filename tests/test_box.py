@@ -271,11 +271,12 @@ def test_all_that_requirements_txt_names_is_there_for_pip(box):
         assert any(wheel.startswith(start) for wheel in wheels), f"{name} {version} is not among {wheels}"
 
 
-def test_curl_from_dev_reaches_a_service_on_prod(box):
+def test_curl_from_dev_reaches_a_service_on_prod_past_a_proxy(box):
     box.ssh("mkdir -p /tmp/www && echo digits > /tmp/www/health")
     box.ssh("sudo systemd-run -q --unit=web python3 -m http.server -d /tmp/www 8000")
     said = box.shell("curl", "-sS", "--retry", "50", "--retry-delay", "0", "--retry-all-errors",
-                     f"http://{PROD}:8000/health")  # fmt: skip
+                     f"http://{PROD}:8000/health",
+                     env={"http_proxy": "http://127.0.0.1:9"})  # fmt: skip
     assert said == "digits"
 
 

@@ -193,6 +193,18 @@ def test_a_shell_cell_has_the_address_and_the_key_and_shows_neither(server, caps
     assert shown == '$URL $KEY\n{"status":"ok","model_version":"v1"}trouble\n'
 
 
+@pytest.mark.parametrize("kept", ["", "intranet.school"])
+def test_a_shell_cell_asks_the_server_itself_where_the_network_has_a_proxy(server, kept):
+    lines = 'import labkit; s = labkit.Server(); labkit.dev("", "curl -sS $URL/health; echo; echo $NO_PROXY")'
+    environ = os.environ | {"http_proxy": "http://127.0.0.1:9", "all_proxy": "http://127.0.0.1:9"}
+    environ = environ | {"no_proxy": kept, "NO_PROXY": kept}
+    said = subprocess.run(
+        [sys.executable, "-c", lines], cwd=LABS, env=environ, capture_output=True, text=True
+    )
+    assert '\n{"status":"ok","model_version":"v1"}\n' in said.stdout
+    assert said.stdout.splitlines()[-1].split(",") == [*filter(None, [kept]), "127.0.0.1", "localhost"]
+
+
 def test_a_shell_cell_says_what_to_do_when_nothing_answers(server, capsys):
     labkit.dev("", f"curl -s {labkit.NOBODY}/health")
     assert "server.start()" in capsys.readouterr().out
