@@ -25,8 +25,8 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """The longest first: side by side, one that starts last keeps all others waiting for it. The tests of a file
-    share what it builds, so they stay in one worker, except in those files that build nothing."""
+    """The longest first: side by side, one that starts last keeps all others waiting for it. The tests of a
+    file share what it builds, so they stay in one worker, except in those files that build nothing."""
     items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
     for item in items:
         if item.path.stem not in ALONE:
