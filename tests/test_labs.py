@@ -142,6 +142,12 @@ def test_the_overview_comes_from_the_table():
     assert (FOLDER / "README.md").read_text(encoding="utf-8") == store.readme()
 
 
+@pytest.mark.parametrize(("step", "lab", "cells"), store.COURSE)
+def test_the_table_of_the_course_names_cells_that_are_there(step, lab, cells):
+    [name] = [name for name in NOTEBOOKS if name.startswith(lab)]
+    assert set(cells.split()) <= {cell.id for cell in cells_of(name)}, step
+
+
 def test_a_text_makes_the_notebook_that_makes_it():
     for name in NOTEBOOKS:
         made, notebook = store.from_text(store.to_text(FOLDER / name))
@@ -222,12 +228,18 @@ CLAIMS = [  # lab, file, what stands there, what makes a claim of the lab false,
     (CONTRACT, "server.py", "is greater than the maximum of", "is over", "refused-show"),
     (CONTRACT, "models/classifier.py", '"scores": scores_by_class}', '"scores": {}}', "json-text-send"),
     (CONTRACT, "server.py", "if settings.debug:\n", "if True:\n", "quiet"),
-    (KEYS, "server.py", "raise HTTPError(401, detail", "raise HTTPError(403, detail", "no-key"),
+    (
+        KEYS,
+        "server.py",
+        "raise HTTPError(401, detail",
+        "raise HTTPError(403, detail",
+        "yours-authenticate-check",
+    ),
     (KEYS, "server.py", "r={left};", "r={left - 1};", "budget"),
     (KEYS, "server.py", "return int(count), {", "return min(int(count), 20), {", "order-server"),
     (KEYS, "server.py", '.partition("?")[0][:200]', '.partition("!")[0][:200]', "query"),
     (KEYS, "server.py", '"RATE_LIMIT", "30/minute"', '"RATE_LIMIT", "20/minute"', "forty-default"),
-    (KEYS, "server.py", "max(1, math.ceil(end - now))", "math.floor(end - now)", "retry-ask"),
+    (KEYS, "server.py", "max(1, math.ceil(end - now))", "math.floor(end - now)", "yours-hit-check"),
     (KEYS, "server.py", "if settings.trusted_proxy and", "if peer or", "forged"),
     (REFLECT, "server.py", '"note": "persistence not yet implemented"', '"note": "soon"', "memory"),
     (REFLECT, "server.py", "used += cost", "used += cost + 1", "memory-restart"),
