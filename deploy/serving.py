@@ -135,13 +135,15 @@ class Channel(HTTPChannel):
     since: when it last did what counts: connected, began a request, or got an answer (`monotonic` seconds).
     rest: bytes received and not parsed yet, as its next request waits until the last one is answered and
     sent.
+    busy: whether a request of it is with the application, or those behind it are still to be looked at.
     mark: when a waiting answer was last looked at, and how many bytes had been sent by then; or None.
     """
 
     parser_class, task_class, error_task_class = Parser, Task, Task
 
     def __init__(self, server, sock, addr, adj, map=None):
-        self.since, self.rest, self.sent, self.mark, self.lingers = monotonic(), b"", 0, None, False
+        self.since, self.rest, self.sent, self.mark = monotonic(), b"", 0, None
+        self.busy = self.lingers = False
         self.line = line_of(addr[0])
         super().__init__(server, sock, addr, adj, map=map)
         server.admit(self)
@@ -153,7 +155,8 @@ class Channel(HTTPChannel):
 
     def parse_next(self) -> None:
         """Parse what was received up to the end of the next request; called with `requests_lock` held."""
-        while self.rest and not (self.requests or self.will_close or self.close_when_flushed):
+        ends = self.will_close or self.close_when_flushed or self.lingers  # then nobody reads the rest
+        while self.rest and self.connected and not (self.requests or ends):
             if self.request is None:
                 self.rest = self.rest.lstrip(b"\r\n")  # empty lines are no progress (RFC 9112, section 2.2)
                 if not self.rest:
@@ -170,15 +173,27 @@ class Channel(HTTPChannel):
         """The request is complete, or as complete as it will get; called with `requests_lock` held."""
         request = self.request or self.parser_class(self.adj)
         request.error = error or request.error
-        self.request, self.sent_continue = None, False
+        self.request, self.sent_continue, self.busy = None, False, True
         self.requests.append(request)
         self.server.add_task(self)
 
     def service(self):
         super().service()
+        self.since = monotonic()
+        self.server.answered(self)
+
+    def go_on(self) -> None:
+        """Its last request is answered: see to the next one. In the event loop, which may close it, too."""
+        self.busy = False
         with self.requests_lock:
-            self.since = monotonic()
             self.parse_next()
+
+    def alone(self, method: str) -> None:
+        """Call a method whose fault must end this connection, and not the server."""
+        try:
+            getattr(self, method)()
+        except Exception:
+            self.handle_error()
 
     def answer(self) -> None:
         """Answer the request in the event loop, and send the answer without another round for it."""
@@ -206,7 +221,7 @@ class Channel(HTTPChannel):
                 self.socket.shutdown(socket.SHUT_WR)
 
     def readable(self):
-        return self.lingers or super().readable()
+        return self.lingers or (super().readable() and not self.busy)
 
     def handle_read(self):
         if not self.lingers:
@@ -218,9 +233,10 @@ class Channel(HTTPChannel):
                 return
         self.handle_close()
 
-    def handle_expt(self):
+    def handle_expt_event(self):
         """Urgent data (tcp(7)), which HTTP does not know: nothing would take it off the socket."""
-        self.cut()
+        if self.connected:
+            self.cut()
 
     def is_idle(self) -> bool:
         return not (self.requests or self.request or self.total_outbufs_len or self.rest)
@@ -287,6 +303,7 @@ class Server(TcpWSGIServer):
         self.trusted = line_of(trusted)
         self.knocked = False  # whether somebody wants to connect
         self.due = deque()  # channels with a request that will be answered at once
+        self.going_on = deque()  # channels of which a worker thread has answered a request
         self.finished = self.finished_before = 0  # requests
         self.next_look = self.next_beat = 0.0
         limits = {"connection_limit": PLACES + 2, "max_request_header_size": 16384, "ident": None}
@@ -315,16 +332,15 @@ class Server(TcpWSGIServer):
             timeout = 0
         wasyncore.loop(timeout=timeout, use_poll=True, map=self._map, count=1)
         self.accept_all()
+        while self.going_on:
+            self.going_on.popleft().alone("go_on")
         until = monotonic() + SLICE_SECONDS
         for _ in range(len(self.due)):
             channel = self.due.popleft()
             if channel.total_outbufs_len:
                 self.due.append(channel)
             elif channel.connected:
-                try:
-                    channel.answer()
-                except Exception:  # which must end one connection, and not the server
-                    channel.handle_error()
+                channel.alone("answer")
             if monotonic() > until:
                 break
 
@@ -333,6 +349,14 @@ class Server(TcpWSGIServer):
             self.due.append(task)
         else:
             super().add_task(task)
+
+    def answered(self, channel: Channel) -> None:
+        """A request of this channel is answered; in a worker thread, unless `at_once`."""
+        if self.at_once:
+            channel.go_on()
+        else:
+            self.going_on.append(channel)
+            self.pull_trigger()
 
     def pull_trigger(self):
         """Wake the event loop; what runs in it need not."""
@@ -428,12 +452,16 @@ class Server(TcpWSGIServer):
         wasyncore.dispatcher.close(self)
         self.knocked = False
         self.task_dispatcher.set_thread_count(THREADS_AT_NEED)
-        began = monotonic()
-        while self.active_channels and monotonic() < began + DRAIN_SECONDS:
+        began = now = monotonic()
+        for channel in self.active_channels.values():
+            channel.since = began  # from now on each has the time that it has while places are scarce
+        while self.active_channels and now < began + DRAIN_SECONDS:
             self.turn(0.05)
             now = monotonic()
             for channel in list(self.active_channels.values()):
-                if (channel.is_idle() or channel.lingers) and now - max(began, channel.since) > 0.5:
+                if not (channel.is_idle() or channel.lingers):
+                    channel.look(now, scarce=True)
+                elif now - channel.since > 0.5:
                     channel.handle_close()
         self.task_dispatcher.shutdown(timeout=1)
         wasyncore.close_all(self._map)
