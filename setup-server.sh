@@ -109,7 +109,7 @@ missing_packages() {
     wanted+=(chromium:chromium chromedriver:chromium-driver shellcheck:shellcheck wrk:wrk)
     wanted+=(systemd-analyze:systemd ssh:openssh-client)
     wanted+=(systemd-nspawn:systemd-container debootstrap:debootstrap ip:iproute2) # deploy/box
-    wanted+=(bwrap:bubblewrap) # checks/sandbox.py
+    wanted+=(bwrap:bubblewrap) # checks/classroom/sandbox.py
     [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || echo debian-archive-keyring
   fi
   for pair in "${wanted[@]}"; do
