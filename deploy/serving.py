@@ -1,7 +1,8 @@
 """A waitress that loses nothing and that nobody holds up: serves one WSGI application on one socket.
 
     serve(application, systemd.listen("127.0.0.1", 8000))     # until SIGTERM or SIGINT
- waitress parses HTTP/1.1 in one event loop, hands each request to a worker thread, and sends the answers.
+
+waitress parses HTTP/1.1 in one event loop, hands each request to a worker thread, and sends the answers.
 Left to itself it kills what is under way at SIGTERM, knows no deadline but `channel_timeout` (which any byte
 renews, which runs on the wall clock, and which waits for a client that may never read), spills large bodies
 to TMPDIR, and answers bytes that are not HTTP in plain text, past the application and its log. What this
@@ -17,7 +18,8 @@ adds:
 - `at_once`: an application that is fast and never waits answers in the event loop itself, for handing each
   request to a thread and back would take longer than the answer
 - systemd hears that it is ready, alive and stopping, and may pass the socket (systemd.py)
- It uses these internals of waitress 3.0.2, so the pin and tests/test_wire.py belong together: of HTTPChannel
+
+It uses these internals of waitress 3.0.2, so the pin and tests/test_wire.py belong together: of HTTPChannel
 `request`, `requests`, `requests_lock`, `received`, `service`, `total_outbufs_len`, `will_close`,
 `close_when_flushed`, `_flush_exception`, `_flush_some`, `handle_write`, `handle_close`, `send_continue`; of
 HTTPRequestParser `parse_header`, `received`, `body_rcv`, `error`, `completed`; of WSGITask `start`, `write`,
@@ -49,11 +51,7 @@ from deploy.systemd import notify, passed_by_systemd, watched
 log = logging.getLogger("serving")
 
 PLACES = 256  # connections at once; a client address may have a quarter of them
-REQUEST_SECONDS, READ_SECONDS, IDLE_SECONDS = (
-    10,
-    10,
-    60,
-)  # to send a request, to read PROGRESS, and between two
+REQUEST_SECONDS, READ_SECONDS, IDLE_SECONDS = 10, 10, 60  # for a request, for PROGRESS, between requests
 SCARCE_REQUEST, SCARCE_READ, SCARCE_IDLE = 2, 2, 1  # the same while places are scarce
 PROGRESS = 1024  # bytes that a client must take of a waiting answer in READ_SECONDS
 QUIET_SECONDS = 1  # after the last answer, a client that sends nothing for so long has read it
@@ -137,13 +135,15 @@ class Channel(HTTPChannel):
     since: when it last did what counts: connected, began a request, or got an answer (`monotonic` seconds).
     rest: bytes received and not parsed yet, as its next request waits until the last one is answered and
     sent.
+    busy: whether a request of it is with the application, or those behind it are still to be looked at.
     mark: when a waiting answer was last looked at, and how many bytes had been sent by then; or None.
     """
 
     parser_class, task_class, error_task_class = Parser, Task, Task
 
     def __init__(self, server, sock, addr, adj, map=None):
-        self.since, self.rest, self.sent, self.mark, self.lingers = monotonic(), b"", 0, None, False
+        self.since, self.rest, self.sent, self.mark = monotonic(), b"", 0, None
+        self.busy = self.lingers = False
         self.line = line_of(addr[0])
         super().__init__(server, sock, addr, adj, map=map)
         server.admit(self)
@@ -155,7 +155,8 @@ class Channel(HTTPChannel):
 
     def parse_next(self) -> None:
         """Parse what was received up to the end of the next request; called with `requests_lock` held."""
-        while self.rest and not (self.requests or self.will_close or self.close_when_flushed):
+        ends = self.will_close or self.close_when_flushed or self.lingers  # then nobody reads the rest
+        while self.rest and self.connected and not (self.requests or ends):
             if self.request is None:
                 self.rest = self.rest.lstrip(b"\r\n")  # empty lines are no progress (RFC 9112, section 2.2)
                 if not self.rest:
@@ -172,15 +173,27 @@ class Channel(HTTPChannel):
         """The request is complete, or as complete as it will get; called with `requests_lock` held."""
         request = self.request or self.parser_class(self.adj)
         request.error = error or request.error
-        self.request, self.sent_continue = None, False
+        self.request, self.sent_continue, self.busy = None, False, True
         self.requests.append(request)
         self.server.add_task(self)
 
     def service(self):
         super().service()
+        self.since = monotonic()
+        self.server.answered(self)
+
+    def go_on(self) -> None:
+        """Its last request is answered: see to the next one. In the event loop, which may close it, too."""
+        self.busy = False
         with self.requests_lock:
-            self.since = monotonic()
             self.parse_next()
+
+    def alone(self, method: str) -> None:
+        """Call a method whose fault must end this connection, and not the server."""
+        try:
+            getattr(self, method)()
+        except Exception:
+            self.handle_error()
 
     def answer(self) -> None:
         """Answer the request in the event loop, and send the answer without another round for it."""
@@ -208,7 +221,7 @@ class Channel(HTTPChannel):
                 self.socket.shutdown(socket.SHUT_WR)
 
     def readable(self):
-        return self.lingers or super().readable()
+        return self.lingers or (super().readable() and not self.busy)
 
     def handle_read(self):
         if not self.lingers:
@@ -220,9 +233,10 @@ class Channel(HTTPChannel):
                 return
         self.handle_close()
 
-    def handle_expt(self):
+    def handle_expt_event(self):
         """Urgent data (tcp(7)), which HTTP does not know: nothing would take it off the socket."""
-        self.cut()
+        if self.connected:
+            self.cut()
 
     def is_idle(self) -> bool:
         return not (self.requests or self.request or self.total_outbufs_len or self.rest)
@@ -289,13 +303,10 @@ class Server(TcpWSGIServer):
         self.trusted = line_of(trusted)
         self.knocked = False  # whether somebody wants to connect
         self.due = deque()  # channels with a request that will be answered at once
+        self.going_on = deque()  # channels of which a worker thread has answered a request
         self.finished = self.finished_before = 0  # requests
         self.next_look = self.next_beat = 0.0
-        limits = {
-            "connection_limit": PLACES + 2,
-            "max_request_header_size": 16384,
-            "ident": None,
-        }  # 2: its own
+        limits = {"connection_limit": PLACES + 2, "max_request_header_size": 16384, "ident": None}
         limits |= {"max_request_body_size": READ_ON * max_body, "inbuf_overflow": max_body}
         limits |= {"outbuf_overflow": 2**30, "clear_untrusted_proxy_headers": False}
         limits |= {"log_socket_errors": False}  # a client that left is no fault of ours, and no traceback
@@ -321,16 +332,15 @@ class Server(TcpWSGIServer):
             timeout = 0
         wasyncore.loop(timeout=timeout, use_poll=True, map=self._map, count=1)
         self.accept_all()
+        while self.going_on:
+            self.going_on.popleft().alone("go_on")
         until = monotonic() + SLICE_SECONDS
         for _ in range(len(self.due)):
             channel = self.due.popleft()
             if channel.total_outbufs_len:
                 self.due.append(channel)
             elif channel.connected:
-                try:
-                    channel.answer()
-                except Exception:  # which must end one connection, and not the server
-                    channel.handle_error()
+                channel.alone("answer")
             if monotonic() > until:
                 break
 
@@ -339,6 +349,14 @@ class Server(TcpWSGIServer):
             self.due.append(task)
         else:
             super().add_task(task)
+
+    def answered(self, channel: Channel) -> None:
+        """A request of this channel is answered; in a worker thread, unless `at_once`."""
+        if self.at_once:
+            channel.go_on()
+        else:
+            self.going_on.append(channel)
+            self.pull_trigger()
 
     def pull_trigger(self):
         """Wake the event loop; what runs in it need not."""
@@ -434,12 +452,16 @@ class Server(TcpWSGIServer):
         wasyncore.dispatcher.close(self)
         self.knocked = False
         self.task_dispatcher.set_thread_count(THREADS_AT_NEED)
-        began = monotonic()
-        while self.active_channels and monotonic() < began + DRAIN_SECONDS:
+        began = now = monotonic()
+        for channel in self.active_channels.values():
+            channel.since = began  # from now on each has the time that it has while places are scarce
+        while self.active_channels and now < began + DRAIN_SECONDS:
             self.turn(0.05)
             now = monotonic()
             for channel in list(self.active_channels.values()):
-                if (channel.is_idle() or channel.lingers) and now - max(began, channel.since) > 0.5:
+                if not (channel.is_idle() or channel.lingers):
+                    channel.look(now, scarce=True)
+                elif now - channel.since > 0.5:
                     channel.handle_close()
         self.task_dispatcher.shutdown(timeout=1)
         wasyncore.close_all(self._map)

@@ -817,10 +817,15 @@ def remember(exercises=(), checks=None):
 
 
 def all_labs() -> dict[str, tuple[str, str, list[str]]]:
-    """For each lab by its number: its file, its title, and its exercises."""
+    """For each lab that can be read, by its number: its file, its title, and its exercises."""
     labs = {}
     for file in sorted((REPO / "labs").glob("[0-9][0-9]_*.ipynb")):
-        cells = ["".join(cell["source"]) for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]]
+        try:
+            cells = [
+                "".join(cell["source"]) for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]
+            ]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
         title = cells[0].partition("\n")[0].removeprefix("# ")
         found = re.findall(rf'exercise="({file.name[:2]}\.[\w-]+)"', "\n".join(cells))
         labs[file.name[:2]] = (file.name, title, list(dict.fromkeys(found)))
@@ -830,6 +835,8 @@ def all_labs() -> dict[str, tuple[str, str, list[str]]]:
 def progress(lab: str) -> Shown:
     """Where you are: this lab in words, and for those who can see it a table of all labs and milestones."""
     kept, labs = remembered(), all_labs()
+    if lab not in labs:
+        return Shown(f"the notebook of lab {lab} cannot be read, so there is no progress to show")
     file, title, exercises = labs[lab]
     still = [name for name in exercises if name not in kept["exercises"]]
     later = [f"{title}" for number, (_, title, _) in labs.items() if number > lab][:1]

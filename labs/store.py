@@ -101,6 +101,36 @@ LABS = (
 )
 
 
+COURSE = (  # each step of the course text, and the cells that lead through it
+    (
+        "Catch up to v0.3: tags, reset, `.env`, artefact, `predict.py`",
+        "00",
+        "fetch settings-copy artefact-pull proof",
+    ),
+    ("The tag map, a fork, the environment, dev only", "00", "tag-map own-folder environment dev-only"),
+    ("Request and response, stateless", "01", "sent received stateless-many"),
+    ("Methods, REST, status codes", "01", "verbs pick-verb status-wild whose-turn"),
+    ("curl and httpbin; JSON", "01", "first-get post-json json-read repair-json"),
+    ("Figure 1, the stack and its names", "02", "figure-way way-names"),
+    ("Install, pin, run in the foreground", "02", "pins foreground"),
+    ("Models, path operation, response model", "02", "schema-read server-classify answer-what accepted-what"),
+    ("`/docs`, `/redoc`, one specification", "02", "docs one-document quiet"),
+    ("A body for Swagger; `/docs` and curl compared", "02", "json-text docs-and-curl"),
+    ("The contract is the product", "02", "drift-change books"),
+    ("The key, in a header, and its button", "03", "authenticate-intro query button"),
+    ("The rate limit, forty requests, 429", "03", "hit-what figure-window loop retry-ask"),
+    ("Three gates in a row; which is the hardest?", "03", "figure-gates guess hardest-limit"),
+    ("Where a limit belongs: application or proxy", "03", "proxy-limits"),
+    ("systemd, the unit file", "04", "who again harden keep"),
+    ("The block of `setup-server.sh`; push, pull, install", "04", "push pull setup install-block"),
+    ("status, stop, kill, journal", "04", "figure-life status stop kill kill-journal since-read"),
+    ("The first request across the network", "04", "first-loop first-digit"),
+    ("Timers, limits, ordering, sockets, gunicorn", "04", "systemd-more socket-setup hang-why"),
+    ("Self-reflection, recap, milestone", "05", "reflection-1 reflection-6 recap"),
+    ("A fourth endpoint", "05", "design operation route take-over"),
+    ("What is missing: memory", "05", "memory next"),
+)
+
 README = """# Labs
 
 Six notebooks, from a first `curl` to a service that survives being killed. `bash setup-server.sh labs` opens
@@ -116,6 +146,13 @@ is one. [labkit.py](labkit.py) is the little that the notebooks need beside Pyth
 A cell that starts with `%%dev` runs its lines in a shell on this machine, one with `%%prod` on the production
 machine, which `PROD_HOST` names:
 `user@address`, or `box` ([prodkit.py](prodkit.py)).
+
+## Where each step of the course is
+
+| the course | lab | cells |
+|---|---|---|
+{course}
+
 For authors: [AUTHORING.md](AUTHORING.md).
 """
 
@@ -154,7 +191,12 @@ def readme() -> str:
     rows = "\n".join(
         f"| {link(lab)} | {lab['minutes']} | {'; '.join(lab['goals'])} | {lab['needs']} |" for lab in LABS
     )
-    return README.format(rows=rows, total=sum(lab["minutes"] for lab in LABS))
+    files = {lab["file"][:2]: lab["file"] for lab in LABS}
+    course = "\n".join(
+        f"| {step} | [{lab}]({files[lab]}) | {', '.join(f'`{cell}`' for cell in cells.split())} |"
+        for step, lab, cells in COURSE
+    )
+    return README.format(rows=rows, total=sum(lab["minutes"] for lab in LABS), course=course)
 
 
 # ---- Model answers --------------------------------------------------------------------------------------

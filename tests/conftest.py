@@ -26,8 +26,8 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """The longest first: side by side, one that starts last keeps all others waiting for it. The tests of a file
-    share what it builds, so they stay in one worker, except in those files that build nothing."""
+    """The longest first: side by side, one that starts last keeps all others waiting for it. The tests of a
+    file share what it builds, so they stay in one worker, except in those files that build nothing."""
     items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
     for item in items:
         if item.path.stem not in ALONE:
@@ -88,7 +88,10 @@ def stop_all(processes: list[wire.Process]) -> None:
 @pytest.fixture
 def copy_of_the_repo(tmp_path) -> Path:
     """server.py, its modules, schemas/ and models/ in a folder of their own, to be changed at will."""
-    copy = tmp_path / "repo"
+    return copy_repo(tmp_path / "repo")
+
+
+def copy_repo(copy: Path) -> Path:
     (copy / "models").mkdir(parents=True)
     shutil.copy(wire.SERVER, copy / "server.py")
     shutil.copytree(wire.ROOT / "schemas", copy / "schemas")
@@ -131,9 +134,13 @@ def odd_model(copy_of_the_repo) -> Path:
     it fails while the file `sick` exists, its scores are nonsense for a picture with 1, 2 or 3 pixels of ink,
     and over one with 5 it broods until the file `go on` exists.
     """
-    (copy_of_the_repo / "odd_model.py").write_text(ODD_MODEL)
-    install_artefact(copy_of_the_repo, b"codd_model\nMODEL\n.")
-    return copy_of_the_repo
+    return with_odd_model(copy_of_the_repo)
+
+
+def with_odd_model(repo: Path) -> Path:
+    (repo / "odd_model.py").write_text(ODD_MODEL)
+    install_artefact(repo, b"codd_model\nMODEL\n.")
+    return repo
 
 
 def install_artefact(repo: Path, content: bytes, name: str = "digit_classifier_v1.pkl") -> Path:

@@ -435,6 +435,13 @@ def test_the_progress_of_a_lab_says_what_is_open_and_what_is_next(kept):
     assert text_of(labkit.progress("00")).endswith("6 of 6 exercises done. Next: 01 · HTTP, REST and curl")
 
 
+def test_without_the_notebooks_the_progress_says_so(kept, monkeypatch, tmp_path):
+    (tmp_path / "labs").mkdir()
+    (tmp_path / "labs" / "00_catch_up.ipynb").write_text("no JSON")
+    monkeypatch.setattr(labkit, "REPO", tmp_path)
+    assert text_of(labkit.progress("00")).startswith("the notebook of lab 00 cannot be read")
+
+
 @pytest.mark.parametrize("content", ["", "[]", '{"exercises": 1}', "no JSON"])
 def test_a_damaged_record_of_progress_is_begun_anew(kept, content):
     kept.write_text(content)

@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import socket
-import sys
 import threading
 import time
 from collections import Counter
@@ -15,7 +14,16 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import wire
 from conftest import install_artefact
-from wire import KEY, Broken, classify_bytes, encoded, picture, request_bytes, run_to_the_end
+from wire import (
+    KEY,
+    Broken,
+    classify_bytes,
+    encoded,
+    picture,
+    request_bytes,
+    run_to_the_end,
+    through_systemd,
+)
 
 HEALTHY = b'{"status":"ok","model_version":"v1"}'
 
@@ -707,25 +715,11 @@ def test_a_watchdog_without_a_worker_is_not_fed(odd_model, notices, start_server
     assert "WATCHDOG=1" in notices.recv(4096).decode()
 
 
-PASS_ON = """
-import os, sys
-os.dup2({fd}, 3)
-os.set_inheritable(3, True)
-os.environ |= {{"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid() + {lie})}}
-os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
-"""
-
-
 @pytest.fixture
 def passed_socket():
     """A listening socket as systemd's pixelwise.socket has it."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         yield listener
-
-
-def through_systemd(listener: socket.socket, lie: int = 0) -> dict:
-    command = [sys.executable, "-c", PASS_ON.format(fd=listener.fileno(), lie=lie)]
-    return {"command": command, "pass_fds": [listener.fileno()]}
 
 
 def test_the_socket_of_systemd_is_used(start_server, passed_socket):

@@ -224,6 +224,22 @@ def run_to_the_end(server: Path = SERVER, *, cwd="/", arguments=(), **settings) 
     return done.returncode, done.stderr.decode(errors="backslashreplace").splitlines()
 
 
+PASS_ON = """
+import os, sys
+os.dup2({fd}, 3)
+os.set_inheritable(3, True)
+os.environ |= {{"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid() + {lie})}}
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+def through_systemd(listener: socket.socket, lie: int = 0) -> dict:
+    """What makes `Process` start a server that gets this socket from its parent, as from systemd; with a
+    `lie` it is told that the socket is another process's."""
+    command = [sys.executable, "-c", PASS_ON.format(fd=listener.fileno(), lie=lie)]
+    return {"command": command, "pass_fds": [listener.fileno()]}
+
+
 class Process:
     """A running server. Whatever it is used for, it must keep these promises, which `stop` checks:
     it exits with 0 within ten seconds of SIGTERM, and its log holds neither the key nor a traceback."""

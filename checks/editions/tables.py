@@ -5,11 +5,15 @@ class ReleaseError(Exception):
     """Something is not as it has to be; the message says what, and what to do."""
 
 
-STUBS = {  # function of server.py: the lab that leads through it
-    "accepted_pixels": "02_the_contract_and_the_server",
-    "answer": "02_the_contract_and_the_server",
-    "RateLimiter.hit": "03_keys_and_limits",
-    "authenticate": "03_keys_and_limits",
+STUBS = {  # function of server.py: its lab, and what stands there until it is written, an open gate
+    "accepted_pixels": (
+        "02_the_contract_and_the_server",
+        "nothing is checked",
+        'np.array(json.loads(body)["pixels"], np.uint8).reshape(1, 28, 28)',
+    ),
+    "answer": ("02_the_contract_and_the_server", "all leaves, as text/html", "json.dumps(body)"),
+    "RateLimiter.hit": ("03_keys_and_limits", "nothing is counted", "(True, self.count, self.seconds)"),
+    "authenticate": ("03_keys_and_limits", "everybody gets in", "None"),
 }
 
 UNIT = """\
@@ -32,7 +36,8 @@ STUDENTS = (  # what students get; a name that ends in / is a folder with all th
     *("requirements.txt", "requirements-dev.txt", "pytest.ini", "ruff.toml"),
     *("schemas/", "models/", "deploy/"),
     *("labs/*.ipynb", "labs/conftest.py", "labs/labkit.py", "labs/prodkit.py", "labs/practice.py"),
-    *("labs/sanitize.cfg", "labs/README.md"),
+    *("labs/sanitize.cfg", "labs/README.md", "labs/pieces.py", "labs/hints.toml", "labs/answers.json"),
+    "labs/pictures/*.svg",
     *("checks/README.md", "checks/__init__.py", "checks/conftest.py", "checks/test_m*.py"),
     *("checks/digits.py", "checks/grading.py", "checks/kit/", "checks/report/"),
 )
@@ -41,7 +46,7 @@ NEVER = (".git", ".env", ".venv", "__pycache__", ".ipynb_checkpoints", ".prepare
 
 NOTE = """
 This is the student edition: some functions of `server.py`, and the unit file, are yours to write. Until then
-the service runs, and answers 501 with the name of what is missing. The labs lead through all of it:
+the service runs with open gates, and its log says which. The labs lead through all of it:
 
 | yours to write | lab |
 |---|---|
@@ -80,7 +85,41 @@ EDITS = (  # file, what is replaced (it has to be there), by what
     ),
 )
 
-GIFTS = {  # checks that the kit passes with nothing written, and why: they are worth no exercise points
+AT_WORK = (  # checks of what the kit brings: the service works from the first minute, with open gates
+    "m1.405 names the verbs in allow",
+    "m1.a slash at the end is another path",
+    "m1.a wrong verb gets 405",
+    "m1.an unknown path gets 404",
+    "m1.answers carry an id and nosniff",
+    "m1.answers come in time",
+    "m1.errors are json",
+    "m1.half a request holds up nobody",
+    "m1.head answers like get",
+    "m1.health answers",
+    "m1.results answers",
+    "m2.a digit is classified",
+    "m2.a huge body is refused",
+    "m2.another media type is refused",
+    "m2.no undeclared field leaves",
+    "m2.openapi describes the three routes",
+    "m2.openapi documents the key and its errors",
+    "m2.openapi tells the truth",
+    "m2.real digits are recognised",
+    "m2.scores has every class",
+    "m2.the confidence is the score of the prediction",
+    "m2.the documentation is hidden",
+    "m2.the documentation pages are there",
+    "m2.the prediction has the best score",
+    "m2.the prediction is a string",
+    "m2.the same picture gets the same answer",
+    "m2.the scores sum to one",
+    "m3.no answer holds the key",
+    "m3.the server is still there",
+)
+
+GIFTS = dict.fromkeys(
+    AT_WORK, "the service works from the first minute"
+) | {  # checks that the kit passes with nothing written, and why: they are worth no exercise points
     "m4.the unit file can be read": "the kit brings the file",
     "m4.the unit file has three sections": "the kit brings the headings",
     "m4.the unit file holds no key": "it forbids a line, and there is none",
@@ -90,12 +129,13 @@ GIFTS = {  # checks that the kit passes with nothing written, and why: they are 
 }
 
 
-def raise_501(name: str, lab: str) -> str:
-    """The statement in place of a body that is yours to write."""
-    return f'raise HTTPError(501, "{name} is yours to write: labs/{lab}.ipynb")'
+def open_gate(name: str, lab: str, until: str, value: str) -> str:
+    """The statement in place of a body that is yours to write: the service works, and its log says so."""
+    said = f"{name.rpartition('.')[2]} is yours to write (labs/{lab}.ipynb): until then {until}"
+    return f'return log.warning("{said}") or {value}'
 
 
 def note() -> str:
     """What a student reads first: which functions are theirs."""
-    rows = [f"| `{name}` in `server.py` | [{lab}](labs/{lab}.ipynb) |" for name, lab in STUBS.items()]
+    rows = [f"| `{name}` in `server.py` | [{lab}](labs/{lab}.ipynb) |" for name, (lab, *_) in STUBS.items()]
     return NOTE.format(rows="\n".join(rows))

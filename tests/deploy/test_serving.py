@@ -289,6 +289,37 @@ def _raise(error: Exception):
     raise error
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+def test_who_stops_sending_is_still_answered_all_that_was_sent(at_once):
+    with serving_of(hello, at_once=at_once) as running:
+        for _ in range(20):
+            with socket.create_connection(running.address, timeout=10) as client:
+                client.sendall(b"GET / HTTP/1.1\r\n\r\n" * 10)
+                client.shutdown(socket.SHUT_WR)
+                assert client.makefile("rb").read().count(b"HTTP/1.1 200 OK") == 10
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_is_sent_behind_the_last_request_is_never_read(at_once):
+    app = Mock(side_effect=hello)
+    with serving_of(app, at_once=at_once) as running:
+        for _ in range(20):
+            last = b"GET /last HTTP/1.1\r\nConnection: close\r\n\r\n"
+            assert exchange(running.address, last + b"GET /more HTTP/1.1\r\n\r\n").count(b"HTTP/1.1") == 1
+    assert {call.args[0]["PATH_INFO"] for call in app.call_args_list} == {"/last"}
+
+
+def test_a_connection_that_is_closed_reads_no_more():
+    with by_hand() as running:
+        with socket.create_connection(running.socket.getsockname(), 5):
+            turns_until(running, lambda: running.active_channels)
+            [channel] = running.active_channels.values()
+            channel.handle_close()
+        channel.rest = b"POST / HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+        channel.go_on()
+        assert channel.request is None
+
+
 # ---- The watchdog ---------------------------------------------------------------------------------------
 
 
@@ -335,6 +366,18 @@ def test_a_closing_listener_completes_the_handshakes_it_has_and_begins_no_other(
             early.sendall(b"accepted")
             assert connection.recv(8) == b"accepted"
             connection.close()
+
+
+def test_a_request_that_is_half_sent_gets_as_long_as_when_places_are_scarce():
+    with serving_of(hello, at_once=True) as running, socket.create_connection(running.address, 10) as slow:
+        slow.sendall(b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n")
+        eventually(lambda: any(channel.request for channel in running.active_channels.values()))
+        [channel] = running.active_channels.values()
+        channel.since -= 5  # as if it had begun so many seconds ago
+        began = time.monotonic()
+        running.stop()
+        assert slow.makefile("rb").read().startswith(b"HTTP/1.1 408 ")
+        assert serving.SCARCE_REQUEST <= time.monotonic() - began < serving.SCARCE_REQUEST + 3
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])

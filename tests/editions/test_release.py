@@ -184,6 +184,8 @@ def test_without_a_folder_it_says_how_it_is_called(capsys):
 def test_both_editions_are_what_they_have_to_be(editions, tmp_path, monkeypatch):
     """the proof of every release, without the documentation, and with one lab: test_labs.py runs them all"""
     monkeypatch.setattr(proof, "MODES", ("false",))
+    shown = [name for name in tables.GIFTS if "openapi" in name or "pages are there" in name]
+    monkeypatch.setattr(proof, "GIFTS", {name for name in tables.GIFTS if name not in shown})
     shutil.copytree(editions, tmp_path / "editions")
     for lab in (tmp_path / "editions" / "student" / "labs").glob("*.ipynb"):
         if not lab.name.startswith("01"):
@@ -224,8 +226,9 @@ def test_the_proof_fails_where_the_instructor_loses_or_the_student_gets_a_point(
     assert proof.judge(results(), print) == []
     (lost,) = set(proof.judge(results(instructor={"m1.health answers": "unstable"}), print)[:1])
     assert lost.startswith("instructor edition, DEBUG=false: m1.health answers: unstable")
-    won = proof.judge(results(student={"m1.health answers": "passed"}), print)
-    assert won[0] == "student edition, DEBUG=false: m1.health answers is passed with nothing written"
+    exercise = next(one["name"] for one in results()["student", "true"] if one["name"] not in tables.GIFTS)
+    won = proof.judge(results(student={exercise: "passed"}), print)
+    assert won[0] == f"student edition, DEBUG=false: {exercise} is passed with nothing written"
     gift = next(iter(tables.GIFTS))
     assert proof.judge(results(student={gift: "failed"}), print) == [
         f"GIFTS names {gift}, which the student edition does not pass"
