@@ -12,7 +12,8 @@ os.environ["PIXELWISE_PROGRESS"] = ""  # what passes in a test is no progress of
 
 SLOW = (  # files that boot machines, open browsers, run notebooks or grade; the longest first
     *("test_drills", "test_labs", "test_lab04", "test_box_m4", "test_checks_servers", "test_hostile_clients"),
-    *("test_debian13", "test_labs_browser", "test_setup", "test_setup_odd", "test_box", "test_process"),
+    *("test_debian13", "test_debian13_prod", "test_labs_browser", "test_setup", "test_setup_odd"),
+    *("test_box", "test_process", "test_pythons"),
     *("test_grade", "test_checks_table", "test_hostile", "test_release", "test_handed_in", "test_notebooks"),
     *("test_checks_m4", "test_checks_m5", "test_classifier", "test_fuzz", "test_fuzz_streams"),
     *("test_docs_pages", "test_checker", "test_outdated", "test_goldens", "test_checks_m4_unit"),

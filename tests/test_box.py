@@ -629,6 +629,18 @@ def test_help_is_to_be_had():
     assert "box powercut" in subprocess.check_output([BOX, "--help"], text=True)
 
 
+def test_a_suite_that_is_not_known_is_refused():
+    done = subprocess.run([BOX, "up"], capture_output=True, text=True, env=os.environ | {"SUITE": "sid"})
+    assert (done.returncode, done.stderr) == (1, "box: SUITE is bookworm or trixie, not 'sid'\n")
+
+
+@pytest.mark.parametrize("command", ["up", "reset"])
+def test_a_box_keeps_its_suite(box, command):
+    done = box.run(command, expect=1, env={"SUITE": "trixie"})
+    assert f"the box {box.name} is a bookworm, not a trixie" in done.stderr
+    box.run(command, env={"SUITE": "bookworm"})
+
+
 def test_a_name_that_could_be_a_path_is_refused():
     done = subprocess.run([BOX, "destroy", "--name", "../../etc"], capture_output=True, text=True)
     assert done.returncode == 1
