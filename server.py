@@ -125,7 +125,8 @@ def validator(name: str):
 
 
 def accepted_pixels(body: bytes) -> np.ndarray:
-    """Stage 4. The picture in the body: uint8, shape (1, 28, 28). Raises 422 with what is wrong where."""
+    """Stage 4. The picture in the body: uint8, shape (1, 28, 28). Raises 422 for what `parse_json` cannot
+    read and for what classify.request refuses: a list of one object, what `explain` says of the problem."""
     document = parse_json(body)
     try:
         validator("classify.request").validate(document)
@@ -186,7 +187,7 @@ def explain(error: jsonschema_rs.ValidationError) -> dict:
 
 
 def answer(name: str, body: dict) -> bytes:
-    """`body` as JSON, less the fields that schemas/<name>.json does not declare.
+    """`body` as JSON in bytes, with its content type, less what schemas/<name>.json does not declare.
     Raises jsonschema_rs.ValidationError where the rest is not what that schema says."""
     response.content_type = "application/json"
     declared = {field: body[field] for field in SCHEMAS[name]["properties"] if field in body}
@@ -219,7 +220,8 @@ class RateLimiter:
         self.lock = threading.Lock()
 
     def hit(self, client: str, cost: int = 1) -> tuple[bool, int, int]:
-        """Count a request: is it admitted, how many are left, and in how many seconds does the window end?"""
+        """Count a request: is it admitted, how many are left, and in how many seconds (whole ones, rounded
+        up, at least 1) does the window end? With cost=0 only look. A refusal leaves the window as it is."""
         with self.lock:
             now = self.clock()
             used, end = self.windows.get(client, (0, 0.0))
@@ -268,7 +270,8 @@ def within_budget(limiter: RateLimiter | None, environ) -> None:
 
 
 def authenticate(environ, secret: str) -> None:
-    """Stage 2. Raises 401 unless the key is the right one; how long it takes gives nothing away."""
+    """Stage 2. Raises 401, with WWW-Authenticate: ApiKey realm="pixelwise", unless X-API-Key is the secret;
+    missing and wrong alike, whatever characters were sent, in a time that gives nothing away."""
     sent = environ.get("HTTP_X_API_KEY", "").encode("latin-1")  # as WSGI decoded it
     if not hmac.compare_digest(sent, secret.encode()):
         detail = "send the API key of this service in the header X-API-Key"
@@ -385,9 +388,8 @@ def with_request_log(app, settings: Settings, limiter: RateLimiter | None):
             nonlocal status
             status = line[:3]
             if limiter and environ["PATH_INFO"] == "/classify" and "pixelwise.headers" not in environ:
-                with suppress(Exception):  # a limiter that is still to be written: without, then
-                    left = limiter.hit(line_of(client), cost=0)[1:]
-                    environ["pixelwise.headers"] = limiter.headers(*left)
+                with suppress(Exception):  # of a limiter that is broken: without, then
+                    environ["pixelwise.headers"] = limiter.headers(*limiter.hit(line_of(client), cost=0)[1:])
             headers += [("X-Request-ID", request_id), ("X-Content-Type-Options", "nosniff")]
             line = f"{status} {PHRASES.get(int(status), line[4:])}"
             return start_response(line, headers + environ.get("pixelwise.headers", []), exc_info)

@@ -38,7 +38,7 @@ NEW_LINE = "\r\033[K" if sys.stderr.isatty() else ""  # instead of the progress 
 POLL = 0.002  # seconds between two looks
 MANY = 16  # connections at which the goal for p99 stands
 PACKAGES = (
-    *("bottle", "waitress", "orjson", "numpy", "scikit-learn"),
+    *("bottle", "waitress", "orjson", "jsonschema-rs", "numpy", "scikit-learn"),
     *("fastapi", "uvicorn", "uvloop", "httptools", "slowapi", "pydantic"),
 )
 # The setting that is faster for the peer: with OpenBLAS's default, a thread a core, its threads and FastAPI's

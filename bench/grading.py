@@ -22,7 +22,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from faulty.faults import FAULTS  # noqa: E402
 
-from checks.classroom import grade, gradebook  # noqa: E402
+from checks import grade  # noqa: E402
+from checks.classroom import records, the_class  # noqa: E402
 from checks.kit import core, grading  # noqa: E402
 
 CORRECT = "correct"
@@ -128,14 +129,14 @@ def wrong_grades(out: Path, students: dict[str, str]) -> list[str]:
     """A sentence for every student whose grade is not the one that is known beforehand."""
     problems = []
     for student, fault in students.items():
-        grade_ = gradebook.grade_of(gradebook.load(out / student))
+        grade_ = records.grade_of(records.load(out / student))
         failed, blocked = expected(fault)
         with_status = {
             status: {name for name, one in grade_["checks"].items() if one["status"] == status}
             for status in (core.PASSED, core.FAILED, core.UNSTABLE, core.UNCHECKED)
         }
         found = with_status[core.FAILED] | with_status[core.UNSTABLE]
-        if grade_["status"] != gradebook.GRADED:
+        if grade_["status"] != records.GRADED:
             problems.append(f"{student}: {grade_['why']}")
         elif found != failed:
             problems.append(f"{student}: failed {sorted(found)} instead of {sorted(failed)}")
@@ -150,7 +151,7 @@ def main() -> int:
     )
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--limit", default="30/minute")
-    parser.add_argument("--jobs", type=int, default=grade.default_jobs())
+    parser.add_argument("--jobs", type=int, default=the_class.default_jobs())
     parser.add_argument("--no-dask", action="store_true")
     parser.add_argument("--keep", type=Path, help="keep the class and its grades in this folder")
     asked = parser.parse_args()
@@ -164,10 +165,10 @@ def main() -> int:
         problems = wrong_grades(folder / "grades", students)
         print(f"{asked.count - len(problems)} of {asked.count} grades are right")
         print("".join(f"  {problem}\n" for problem in problems), end="")
-        records = [gradebook.load(folder / "grades" / student) for student in students]
-        own = sum(record["seconds"]["total"] for record in records)
+        found = [records.load(folder / "grades" / student) for student in students]
+        own = sum(record["seconds"]["total"] for record in found)
         cores = len(os.sched_getaffinity(0))
-        longest = max(record["seconds"]["total"] for record in records)
+        longest = max(record["seconds"]["total"] for record in found)
         print(f"{took:.0f} s in all; own times: {own:.0f} s, the longest {longest:.0f} s")
         print(f"  {took / (own / asked.jobs):.2f} times the own times divided by the {asked.jobs} under way")
         print(f"  {took / (own / cores):.2f} times the own times divided by the {cores} cores")

@@ -1,6 +1,7 @@
 """The peer: the service as the course builds it, on FastAPI, uvicorn, pydantic and slowapi.
 
-compare.py runs it as `uvicorn peer:app`: one worker, with uvloop and httptools, access log on.
+compare.py runs it as `uvicorn peer:app`: one worker, with uvloop and httptools, access log on. The tests
+grade it: tests/correct/course_listing.py.
 
 - SlowAPIMiddleware is there because the course adds it. A decorated route does not need it (slowapi's manual
   has the decorator and the exception handler alone), so `compare.py --lean-peer` leaves it out.

@@ -17,7 +17,10 @@ from _pytest.terminal import TerminalReporter
 from rich.console import Console
 
 from checks.kit import core, grading
-from checks.report import model as report
+from checks.report.files import write_all
+from checks.report.journal import Journal
+from checks.report.model import TITLES, build, now
+from checks.report.terminal import explanation, line, table
 
 HERE = Path(__file__).resolve().parent
 TARGETS = ("url", "prod", "unit")
@@ -64,10 +67,8 @@ class Grader:
         except (ValueError, OSError) as problem:
             raise pytest.UsageError(str(problem)) from None
         milestones = tuple(filter(None, options.milestone.split(",")))
-        if not set(milestones) <= set(report.TITLES):
-            raise pytest.UsageError(
-                f"--milestone {options.milestone}: write some of {','.join(report.TITLES)}"
-            )
+        if not set(milestones) <= set(TITLES):
+            raise pytest.UsageError(f"--milestone {options.milestone}: write some of {','.join(TITLES)}")
         self.checks = grading.planned(grading.all_checks(), self.given, milestones)
         self.session = self.journal = None
         self.results = []
@@ -83,20 +84,14 @@ class Grader:
             "pixelwise_report": 1,
             "url": self.options.url or self.options.prod or self.options.unit,
             "seed": self.seed,
-            "started": report.now(),
+            "started": now(),
             "versions": {"python": platform.python_version(), "platform": platform.platform()},
-            "planned": [
-                {
-                    name: getattr(check, name)
-                    for name in ("name", "number", "milestone", "sentence", "points", "stretch")
-                }
-                for check in chosen
-            ],
+            "planned": list(map(core.plan_of, chosen)),
         }
         if self.options.report:
             folder = Path(self.options.report)
             folder.mkdir(parents=True, exist_ok=True)
-            self.journal = report.Journal(folder / "results.jsonl", self.header)
+            self.journal = Journal(folder / "results.jsonl", self.header)
         self.session = grading.session(grading.all_checks(), self.given, self.seed)
         if self.session.gone:
             self.console.print(f"\n{self.session.gone}\n", style="bold red", markup=False)
@@ -112,13 +107,13 @@ class Grader:
         """Write the reports and print the summary."""
         if not self.session:
             return
-        finished = report.now()
-        whole = report.build(self.header, self.results, finished)
+        finished = now()
+        whole = build(self.header, self.results, finished)
         self.console.print()
-        self.console.print(report.table(whole))
+        self.console.print(table(whole))
         if self.journal:
             self.journal.finish()
-            written = report.write_all(whole, Path(self.options.report))
+            written = write_all(whole, Path(self.options.report))
             self.console.print(f"\nreports: {', '.join(map(str, written))}", markup=False)
         self.console.print(f"the same digits again: --seed {self.seed}", style="dim", markup=False)
 
@@ -150,9 +145,9 @@ class StudentReporter(TerminalReporter):
         self._tests_ran = True
         result = getattr(report, "pixelwise", None)
         if result is not None and report.when == "call":
-            self.grader.console.print(line_of(result))
+            self.grader.console.print(line(result))
             if result.status != core.PASSED:
-                self.grader.console.print(explanation_of(result))
+                self.grader.console.print(explanation(result))
                 problem = self.grader.session.problems.get(result.name)
                 if problem and self.grader.options.traceback:
                     print("".join(traceback.format_exception(problem)))
@@ -168,9 +163,6 @@ class StudentReporter(TerminalReporter):
     @pytest.hookimpl(wrapper=True)
     def pytest_terminal_summary(self):
         return (yield)
-
-
-line_of, explanation_of = report.line, report.explanation
 
 
 @pytest.hookimpl(trylast=True)

@@ -5,7 +5,18 @@ import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from checks.kit.core import CannotCheck, Failed, Gone, at_most, even_when_gone, hint, needs, only, points
+from checks.kit.core import (
+    CannotCheck,
+    Failed,
+    Gone,
+    at_most,
+    even_when_gone,
+    hint,
+    needs,
+    only,
+    points,
+    there_are_several_addresses,
+)
 from checks.kit.digits import blank
 from checks.kit.expect import demand, expect
 
@@ -188,7 +199,7 @@ def test_health_and_results_are_never_limited(api):
 
 @points(1)
 @needs("exactly the limit is admitted")
-@only("several addresses")
+@only(there_are_several_addresses)
 @hint("One budget for everybody lets a single noisy client lock all others out: keep a count per address.")
 def test_every_client_has_a_budget_of_its_own(api):
     """while one client is refused, another one is served"""

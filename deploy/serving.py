@@ -1,7 +1,8 @@
 """A waitress that loses nothing and that nobody holds up: serves one WSGI application on one socket.
 
     serve(application, systemd.listen("127.0.0.1", 8000))     # until SIGTERM or SIGINT
- waitress parses HTTP/1.1 in one event loop, hands each request to a worker thread, and sends the answers.
+
+waitress parses HTTP/1.1 in one event loop, hands each request to a worker thread, and sends the answers.
 Left to itself it kills what is under way at SIGTERM, knows no deadline but `channel_timeout` (which any byte
 renews, which runs on the wall clock, and which waits for a client that may never read), spills large bodies
 to TMPDIR, and answers bytes that are not HTTP in plain text, past the application and its log. What this
@@ -17,7 +18,8 @@ adds:
 - `at_once`: an application that is fast and never waits answers in the event loop itself, for handing each
   request to a thread and back would take longer than the answer
 - systemd hears that it is ready, alive and stopping, and may pass the socket (systemd.py)
- It uses these internals of waitress 3.0.2, so the pin and tests/test_wire.py belong together: of HTTPChannel
+
+It uses these internals of waitress 3.0.2, so the pin and tests/test_wire.py belong together: of HTTPChannel
 `request`, `requests`, `requests_lock`, `received`, `service`, `total_outbufs_len`, `will_close`,
 `close_when_flushed`, `_flush_exception`, `_flush_some`, `handle_write`, `handle_close`, `send_continue`; of
 HTTPRequestParser `parse_header`, `received`, `body_rcv`, `error`, `completed`; of WSGITask `start`, `write`,
@@ -322,11 +324,7 @@ class Server(TcpWSGIServer):
         self.going_on = deque()  # channels of which a worker thread has answered a request
         self.finished = self.finished_before = 0  # requests
         self.next_look = self.next_beat = 0.0
-        limits = {
-            "connection_limit": PLACES + 2,
-            "max_request_header_size": 16384,
-            "ident": None,
-        }  # 2: its own
+        limits = {"connection_limit": PLACES + 2, "max_request_header_size": 16384, "ident": None}
         limits |= {"max_request_body_size": READ_ON * max_body, "inbuf_overflow": max_body}
         limits |= {"outbuf_overflow": 2**30, "clear_untrusted_proxy_headers": False}
         limits |= {"log_socket_errors": False}  # a client that left is no fault of ours, and no traceback

@@ -4,10 +4,13 @@
     echo = EchoService()                     # the same for httpbin, which answers what it was asked: $ECHO
     client.post(server.url + "/classify")    # client is a requests.Session
     show_answer(answer)                      # status line, chosen headers, body
+    figure("gates")                          # a drawing, with a text for those who do not see it
     show(digit)                              # a picture;  chart(answer) draws its scores
     show_code("authenticate")                # a piece of server.py
     expect(answer, status=401)               # judges an answer of yours
     check("m3.a wrong key is refused")       # runs a check of checks/ on the running server
+    progress("03")                           # what is done of a lab, and of all of them
+    hint("03.wrong-key")                     # one more hint for an exercise; after its ✓, a model answer
     %%dev                                    # a cell of shell lines for this machine, with $URL and $KEY
 
 prodkit.py has the rest, for lab 04: the production machine, and %%prod.
@@ -18,13 +21,17 @@ and in the log <time>, <ms> and <id>. Nothing here raises because a server is wr
 
 import ast
 import atexit
+import base64
 import difflib
+import functools
+import hashlib
 import html
 import itertools
 import json
 import os
 import re
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -33,6 +40,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -56,6 +64,15 @@ KEY = dotenv.dotenv_values(ROOT / ".env").get("SECRET_API_KEY") or ""
 if KEY in ("", "change-me-to-a-long-random-string"):  # the server refuses the one of .env.example
     KEY = secrets.token_hex(16)
 
+
+def past_proxies(*hosts: str):
+    """Let curl, and all else that a lab starts, ask these hosts itself and not through a proxy."""
+    known = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join([*filter(None, [known]), *hosts])
+
+
+past_proxies("127.0.0.1", "localhost")
+
 # ---- The server -----------------------------------------------------------------------------------------
 
 
@@ -78,7 +95,14 @@ class Server:
         self.key = KEY
         self.settings = {"DEBUG": "true", "RATE_LIMIT": "30/minute", "TRUSTED_PROXY": "", **settings}
         self.prepare()
-        self.start()
+        unknown = next((name for name in settings if name not in SETTINGS), None)
+        if unknown is None:
+            self.start()
+        else:
+            self.use()
+            print(
+                f"✗ there is no setting {unknown!r}{nearest(unknown.upper(), SETTINGS)}: nothing was started"
+            )
 
     def prepare(self):
         self.url, self.process = NOBODY, None
@@ -98,7 +122,7 @@ class Server:
         self.process = subprocess.Popen(
             command,
             cwd=self.folder,
-            env=os.environ | self.environ(),
+            env=plain_environment() | self.environ(),
             stdin=subprocess.DEVNULL,
             stderr=self.log_file,
         )
@@ -110,7 +134,7 @@ class Server:
                 print(f"{self.name} is listening on {masked(self.url)}")
                 return
             time.sleep(0.02)
-        last = (self.raw_log().splitlines() or ["it says nothing"])[-1]
+        last = last_trouble(self.raw_log()) or (self.raw_log().splitlines() or ["it says nothing"])[-1]
         self.stop()
         self.use()
         remedy = next((what for sign, what in self.remedies.items() if sign in last), "Repair that")
@@ -122,6 +146,10 @@ class Server:
         """Let $URL, $KEY, `check` and the shell cells mean this server."""
         Server.current = self
         os.environ |= {"URL": self.url, "KEY": self.key}
+
+    def for_terminal(self):
+        """Print what makes a terminal know $URL and $KEY, too: paste it there. (The key is a secret.)"""
+        print(f"export URL={shlex.quote(self.url)} KEY={shlex.quote(self.key)}")
 
     def masked(self, text: str) -> str:
         port = self.url.rpartition(":")[2]
@@ -135,12 +163,21 @@ class Server:
             return ask_checker(self, names=names, options=options)
         from checks import grading
 
-        results = []
+        results, checks = [], grading.all_checks()
         for name in names:
+            seed = next(seeds)
             try:
-                results.append(grading.run(name, self.url, self.key, seed=next(seeds), **options))
-            except (LookupError, ValueError) as problem:
+                given = grading.given_for(url=self.url, key=self.key, seed=seed, **options)
+                session = grading.session(checks, given, seed)
+                result = session.run(grading.find(name).name)
+            except LookupError as problem:
+                known = nearest(name, [check.name for check in checks])
+                results.append(f"there is no check {name!r}{known}" if known else str(problem.args[0]))
+            except ValueError as problem:
                 results.append(str(problem.args[0]))
+            else:
+                failed = [one for one in session.results.values() if one.status in ("failed", "unstable")]
+                results += [result, *[one for one in failed[:1] if one not in results and one is not result]]
         return results
 
     def stop(self):
@@ -153,8 +190,25 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.process.kill()
 
+    def down(self) -> str:
+        """Why it does not run, and what to do; "" where it does."""
+        if (
+            self.is_running() or self.url != NOBODY and self.process is None
+        ):  # another one's, such as ECHO_URL
+            return ""
+        return f"{self.name} is not running: {masked(last_trouble(self.raw_log())) or self.remedy}"
+
     def is_running(self) -> bool:
         return self.process is not None and self.process.poll() is None
+
+    def trouble(self) -> str:
+        """Where its code raised last, for a server.py that is yours; a copy is broken on purpose."""
+        if self.folder != ROOT or not self.process:
+            return ""
+        deadline = time.monotonic() + 1  # the answer may be here before the line of the log
+        while not (told := last_trouble(self.raw_log())) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return told
 
     def raw_log(self) -> str:
         self.log_file.seek(0)
@@ -211,6 +265,30 @@ class EchoService(Server):
         os.environ["ECHO"] = self.url
 
 
+SETTINGS = ("SECRET_API_KEY", "DEBUG", "MODEL_REPO", "MODEL_VERSION", "MODEL_PATH", "MODEL_SHA256", "HOST")
+SETTINGS += ("PORT", "RATE_LIMIT", "TRUSTED_PROXY")
+
+
+def nearest(word: str, words) -> str:
+    """ "; did you mean …?", or nothing where no word is like it."""
+    found = difflib.get_close_matches(word, words, 1, 0.5)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def last_trouble(log: str) -> str:
+    """Of the last traceback in a log that leads through code of this folder, its last line and the place:
+    "NameError: … (server.py, line 7, in answer)"; else nothing."""
+    log = re.sub(r"(?m)^\S+ \S+ ERROR ", "", log)
+    trace = log.rpartition("Traceback (most recent call last):\n")[2]
+    places = re.findall(r'(?m)^ +File "(.*?)", line (\d+)(?:, in (\S+))?', trace)
+    own = [place for place in places if ROOT in Path(place[0]).parents and ".venv" not in place[0]]
+    what = re.search(r"(?m)^\S.*", trace[trace.find('  File "') :])
+    if not own or not what:
+        return ""
+    file, line, function = own[-1]
+    return f"{what[0]} ({Path(file).name}, line {line}{f', in {function}' if function else ''})"
+
+
 def copy_of_the_server() -> Path:
     """A folder with copies of server.py and all that it needs, to change at will; gone with the kernel."""
     folder = folder_of_this_kernel()
@@ -250,6 +328,19 @@ def replace_in(file: Path, old: str, new: str):
     file.write_text(after, encoding="utf-8")
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
     print("\n".join(line for line in lines if not re.match(r"---|\+\+\+|@@", line)))
+
+
+def take_over(folder: Path, really: bool = False):
+    """Copy server.py and the schemas of a copy over your own, where they differ; else it only says so."""
+    names = [SERVER.name, *sorted(f"schemas/{file.name}" for file in (folder / "schemas").glob("*.json"))]
+    for name in names:
+        new, own = (folder / name).read_bytes(), ROOT / name
+        if not own.exists() or own.read_bytes() != new:
+            print(
+                f"{name} {'is yours now' if really else 'would change' if own.exists() else 'would be new'}"
+            )
+            if really:
+                own.write_bytes(new)
 
 
 def show_code(name: str, first: int = 1, lines: int = 9):
@@ -350,23 +441,44 @@ def show_answer(answer, *headers: str):
     for name in headers:
         print(f"{name}: {masked(answer.headers.get(name, '(this header is not there)'))}")
     body = masked(answer.text)
-    if "html" in answer.headers.get("Content-Type", ""):
-        title = re.search(r"<title>(.*?)</title>", body)
-        body = f"(a page of HTML: {title[1] if title else 'without a title'})"
+    if title := re.search(r"<title>(.*?)</title>", body):
+        body = f"(a page of HTML: {title[1]})"
     print(body if len(body) <= 400 else body[:400] + " …")
+    if answer.status_code >= 500 and (trouble := trouble_of(answer.url)):
+        print(f"  the log says: {trouble}")
+
+
+def trouble_of(url: str) -> str:
+    """What the log of the running server says of its last exception, if it is the one at this address."""
+    server = Server.current
+    return masked(server.trouble()) if server and server.url != NOBODY and url.startswith(server.url) else ""
 
 
 def dev(line: str, cell: str):
     """%%dev: run the cell's lines in bash, in the repo's folder; `%%dev 60` allows 60 seconds."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    own = {"PATH": path, "FORCE_COLOR": ""}  # Jupyter asks for colours, but plain text is what is kept
     run(
         [*(Server.current.way if Server.current else []), "bash", "-c", cell],
         cell,
         seconds=int(line or 20),
         cwd=ROOT,
-        env={"URL": NOBODY, "ECHO": NOBODY} | os.environ | own,
+        env={"URL": NOBODY, "ECHO": NOBODY} | plain_environment(),
     )
+
+
+COLOURS_WANTED = ("FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TERM")  # what Jupyter sets
+
+
+def plain_environment() -> dict:
+    """That of this kernel, for programs whose words are kept: in English, without colours, sorted by bytes,
+    with this Python first, and with no proxy between a shell cell and a server of its own."""
+    kept = {name: value for name, value in os.environ.items() if name not in COLOURS_WANTED}
+    near = {"localhost", "127.0.0.1", urlsplit(kept.get("URL", NOBODY)).hostname}
+    return kept | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "LC_ALL": "C.UTF-8",
+        "NO_COLOR": "1",
+        "no_proxy": ",".join([*sorted(near), kept.get("no_proxy", "")]),
+    }
 
 
 def run(command: list[str], cell: str, seconds: int, input: str = "", **options) -> int:
@@ -412,6 +524,15 @@ class Shown:
         return self.data, self.metadata
 
 
+def figure(name: str) -> Shown:
+    """A drawing of labs/pictures, in the colours of the theme; for those who do not see it, what it says."""
+    try:
+        drawn = (REPO / "labs" / "pictures" / f"{name}.svg").read_text(encoding="utf-8")
+    except OSError:
+        return Shown(f"(there is no picture {name!r} here)")
+    return Shown(re.search("(?s)<desc.*?>(.*?)</desc>", drawn)[1], text_html=drawn)
+
+
 def show(digit) -> Shown:
     """A picture of a digit (28 x 28, 0 is paper), ink in black."""
     pixels = np.asarray(digit, dtype=np.uint8)
@@ -454,7 +575,7 @@ COLOURS["?"] = "var(--jp-warn-color1,orange)"
 class Verdict(Shown):
     """What a self-check found: true only if all of it passed."""
 
-    def __init__(self, findings: list[tuple[str, str, dict]]):
+    def __init__(self, findings: list[tuple[str, str, dict]], exercise: str = ""):
         self.passed = bool(findings) and all(mark == "✓" for mark, _, _ in findings)
         lines, blocks = [], []
         for mark, sentence, more in findings:
@@ -467,6 +588,11 @@ class Verdict(Shown):
                 f'<p style="border-left:4px solid {colour};padding-left:1em">'
                 f'<b style="color:{colour}">{mark}</b> {html.escape(sentence)}{told}</p>'
             )
+        if exercise:
+            remember(exercises=[exercise] if self.passed else [])
+            told = Hints.of(exercise).after(self.passed)
+            lines += [] if self.passed else [f'stuck? hint("{exercise}") helps, a step at a time']
+            blocks.append(told)
         super().__init__("\n".join(lines), text_html="".join(blocks))
 
     def __bool__(self):
@@ -476,13 +602,21 @@ class Verdict(Shown):
 seeds = itertools.count(1)  # every check asks from an address, and with digits, of its own
 
 
-def check(*names: str, server: Server | None = None, **options) -> Verdict:
-    """Run checks of checks/ on the running server, or on `server`; options: see checks.grading.given_for."""
+def check(*names: str, server: Server | None = None, exercise: str = "", **options) -> Verdict:
+    """Run checks of checks/ on the running server, or on `server`; options: see checks.grading.given_for.
+    A name such as "server.hit" tests that function of server.py alone, without HTTP (see pieces.py).
+    exercise: the one that this is the check of, such as "04.who": for its hints."""
+    functions = [name.removeprefix("server.") for name in names if name.startswith("server.")]
+    findings = [finding for name in functions for finding in tried_alone(name)]
+    names = [name for name in names if not name.startswith("server.")]
     server = server or Server.current
+    if functions and not names:
+        return Verdict(findings, exercise)
     if not server:
         return Verdict([("?", "there is no server yet: run the cell with Server() first", {})])
+    if down := server.down():
+        return Verdict([("?", down, {})])
     options.setdefault("limit", server.settings["RATE_LIMIT"].replace("off", "30/minute"))
-    findings = []
     for result in server.grade(names, seeds, options):
         if isinstance(result, str):
             findings.append(("?", result, {}))
@@ -490,8 +624,28 @@ def check(*names: str, server: Server | None = None, **options) -> Verdict:
         curl = re.sub(r" --interface \S+", "", result.curl).replace("$SECRET_API_KEY", "$KEY")
         curl = re.sub(rf"'{server.url}([^']*)'", r'"$URL\1"', curl).replace(server.url, "$URL")
         more = {"expected": result.expected, "received": result.received, "why": result.reason}
+        if re.match(r"5\d\d\b", result.received):
+            more["the log says"] = server.trouble()
         findings.append((MARKS[result.status], result.sentence, more | {"hint": result.hint, "try": curl}))
-    return Verdict(findings)
+        if result.status == "passed":
+            remember(checks={result.name: result.points})
+    return Verdict(findings, exercise)
+
+
+def tried_alone(function: str) -> list[tuple[str, str, dict]]:
+    """What pieces.py finds out about one function of server.py, in a process of its own."""
+    command = [sys.executable, REPO / "labs" / "pieces.py", SERVER, function]
+    try:
+        done = subprocess.run(
+            command, env=plain_environment(), capture_output=True, text=True, timeout=60, check=False
+        )
+        tried = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        return [("?", f"{function} does not come to an end within a minute", {})]
+    except ValueError:
+        why = last_trouble(done.stderr) or (done.stderr.splitlines() or ["it says nothing"])[-1]
+        return [("?", f"{function} cannot be tried alone: {masked(why)}", {})]
+    return [("✗" if wrong else "✓", sentence, {"received": wrong}) for sentence, wrong in tried]
 
 
 def checks_for(milestone: str, server: Server | None = None) -> list[str]:
@@ -517,20 +671,189 @@ def ask_checker(server: Server, **asked) -> list:
     return [SimpleNamespace(**one) if isinstance(one, dict) else one for one in told]
 
 
-def expect(value, *, status: int | None = None, equals=None, because: str = "") -> Verdict:
-    """Judge what you made in a cell: an answer's status, or a value. What is still None never passes."""
-    wanted = f"status {status}" if status is not None else repr(equals)
-    sentence = f"your answer has {wanted}" if status is not None else f"it is {wanted}"
-    sentence += f": {because}" if because else ""
-    if value is None:
-        return Verdict([("✗", sentence, {"received": "None", "hint": "replace None in the exercise above"})])
+def expect(
+    value, *, status: int | None = None, equals=None, sealed: str = "", because: str = "", exercise: str = ""
+) -> Verdict:
+    """Judge what you made in a cell: an answer's status, or a value. What is still None never passes.
+
+    sealed: in place of `equals`, the seal of the value (see `seal`), which does not give it away.
+    exercise: the one that this is the check of, such as "00.old-key": for its hints.
+    """
+    because = f": {because}" if because else ""
+    status_of = getattr(value, "status_code", None)
+    told = f"status {status_of}" if status_of is not None else repr(value)[:80]
     if status is not None:
-        received = getattr(value, "status_code", None)
-        right, told = received == status, f"status {received}" if received is not None else repr(value)[:80]
+        right, wanted, found = status_of == status, f"status {status}", f"your answer has status {status}"
+    elif sealed:
+        right, wanted, found = seal(value) == sealed, "another value", f"it is {repr(value)[:80]}"
     else:
         same = value == equals  # for arrays this is no bool, and no success
-        right, told = isinstance(same, bool) and same, repr(value)[:80]
-    return Verdict([("✓" if right else "✗", sentence, {} if right else {"received": told})])
+        right, wanted, found = isinstance(same, bool) and same, repr(equals), f"it is {equals!r}"
+    if right and value is not None:
+        return Verdict([("✓", found + because, {})], exercise)
+    more = {"received": "None", "hint": "replace None in the exercise above"}
+    if value is not None:
+        more = {"received": told, "hint": other_kind(value, status, equals)}
+    return Verdict([("✗", f"wanted: {wanted}{because}", more)], exercise)
+
+
+def seal(value) -> str:
+    """Twelve digits that tell whether two values are the same, and not what they are."""
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:12]
+
+
+def other_kind(value, status: int | None, equals) -> str:
+    """What to say of a value that is of another kind than the wanted one, or nothing."""
+    if status is not None:
+        return (
+            "" if hasattr(value, "status_code") else f"{kind(value)}; the whole answer of `client` is wanted"
+        )
+    if hasattr(value, "status_code") and not hasattr(equals, "status_code"):
+        return "that is a response; its status is .status_code, and its text .text"
+    if equals is not None and type(value) is not type(equals):
+        return f"{kind(value)}; {kind(equals).removeprefix('that is ')} is wanted"
+    return ""
+
+
+def kind(value) -> str:
+    names = {str: "a text", int: "a whole number", float: "a fraction", bool: "True or False", list: "a list"}
+    names |= {dict: "a dict", tuple: "a tuple", bytes: "bytes", set: "a set"}
+    name = type(value).__name__
+    return f"that is {names[type(value)]} ({name})" if type(value) in names else f"that is of the type {name}"
+
+
+# ---- Hints ----------------------------------------------------------------------------------------------
+
+
+class Hints:
+    """What hints.toml has for one exercise, and the model answer; asked for a step at a time."""
+
+    files = (REPO / "labs" / "hints.toml", REPO / "labs" / "answers.json")
+
+    def __init__(self, exercise: str):
+        lab, _, name = exercise.partition(".")
+        known = read_hints()
+        self.exercise, self.known = exercise, name in known[0].get(lab, {})
+        found = known[0].get(lab, {}).get(name, {})
+        self.hints, self.why = found.get("hints", []), found.get("why", "")
+        self.sealed = known[1].get(exercise, "")
+        self.asked, self.done = 0, False
+
+    @classmethod
+    @functools.cache  # so that it knows what was asked before
+    def of(cls, exercise: str) -> "Hints":
+        return cls(exercise)
+
+    @property
+    def answer(self) -> str:
+        return zlib.decompress(base64.b64decode(self.sealed)).decode() if self.sealed else ""
+
+    def after(self, passed: bool) -> str:
+        """HTML to open under a check: what is left of the hints, or after success the model answer."""
+        self.done |= passed
+        if self.done:
+            code = f"<pre>{html.escape(self.answer)}</pre>" if self.answer else ""
+            return folded("a model answer, and why it is one", code + html.escape(self.why))
+        inner = ""
+        for number, text in reversed(list(enumerate(self.hints, 1))):
+            inner = folded(f"hint {number} of {len(self.hints)}", f"<p>{html.escape(text)}</p>{inner}")
+        return inner
+
+
+def folded(summary: str, inner: str) -> str:
+    return f'<details style="padding-left:1em"><summary>{summary}</summary>{inner}</details>'
+
+
+@functools.cache
+def read_hints() -> tuple[dict, dict]:
+    """Both files, or nothing of one that is not there: then there are no hints, and the lab goes on."""
+    read = []
+    for file, parse in zip(Hints.files, (tomllib.loads, json.loads)):
+        try:
+            read.append(parse(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            read.append({})
+    return tuple(read)
+
+
+def hint(exercise: str):
+    """Print one hint more for an exercise, such as "01.pick-verb"; after its ✓, a model answer."""
+    asked = Hints.of(exercise)
+    if not asked.known:
+        names = [f"{lab}.{name}" for lab, names in read_hints()[0].items() for name in names]
+        print(f"there are no hints for {exercise!r}{nearest(exercise, names)}")
+    elif asked.done:
+        print(f"{asked.answer}\n{asked.why}" if asked.answer else asked.why)
+    else:
+        asked.asked = min(asked.asked + 1, len(asked.hints))
+        print(f"{asked.asked} of {len(asked.hints)}: {asked.hints[asked.asked - 1]}")
+
+
+# ---- Progress -------------------------------------------------------------------------------------------
+
+PROGRESS = Path(os.environ.get("PIXELWISE_PROGRESS", ROOT / ".progress.json"))  # outlives the kernel
+
+
+def remembered() -> dict:
+    """What was passed so far: {"exercises": ["01.pick-verb", …], "checks": {name: points}}."""
+    try:
+        kept = json.loads(PROGRESS.read_text(encoding="utf-8"))
+        return {"exercises": list(kept["exercises"]), "checks": dict(kept["checks"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"exercises": [], "checks": {}}
+
+
+def remember(exercises=(), checks=None):
+    """Add what has just been passed; where nothing can be written there is no progress, and no error."""
+    kept = remembered()
+    now = {"exercises": sorted({*kept["exercises"], *exercises}), "checks": kept["checks"] | (checks or {})}
+    if now != kept and PROGRESS.name:
+        new = PROGRESS.with_name(f"{PROGRESS.name}.{os.getpid()}")
+        try:
+            new.write_text(json.dumps(now, indent=1), encoding="utf-8")
+            new.replace(PROGRESS)  # in one step, since two labs may be open
+        except OSError:
+            new.unlink(missing_ok=True)
+
+
+def all_labs() -> dict[str, tuple[str, str, list[str]]]:
+    """For each lab that can be read, by its number: its file, its title, and its exercises."""
+    labs = {}
+    for file in sorted((REPO / "labs").glob("[0-9][0-9]_*.ipynb")):
+        try:
+            cells = [
+                "".join(cell["source"]) for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]
+            ]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        title = cells[0].partition("\n")[0].removeprefix("# ")
+        found = re.findall(rf'exercise="({file.name[:2]}\.[\w-]+)"', "\n".join(cells))
+        labs[file.name[:2]] = (file.name, title, list(dict.fromkeys(found)))
+    return labs
+
+
+def progress(lab: str) -> Shown:
+    """Where you are: this lab in words, and for those who can see it a table of all labs and milestones."""
+    kept, labs = remembered(), all_labs()
+    if lab not in labs:
+        return Shown(f"the notebook of lab {lab} cannot be read, so there is no progress to show")
+    file, title, exercises = labs[lab]
+    still = [name for name in exercises if name not in kept["exercises"]]
+    later = [f"{title}" for number, (_, title, _) in labs.items() if number > lab][:1]
+    text = f"{title}: {len(exercises) - len(still)} of {len(exercises)} exercises done. "
+    text += f"Still open: {', '.join(still)}" if still else f"Next: {(later or ['you are through'])[0]}"
+    rows = []
+    for file, title, exercises in labs.values():
+        done = len([name for name in exercises if name in kept["exercises"]])
+        bar = f'<progress value="{done}" max="{len(exercises)}"></progress>'
+        rows.append(
+            f'<a href="{file}">{html.escape(title)}</a></td><td>{bar}</td><td>{done} of {len(exercises)}'
+        )
+    for milestone in sorted({name[:2] for name in kept["checks"]}):
+        points = sum(worth for name, worth in kept["checks"].items() if name[:2] == milestone)
+        rows.append(f"{milestone}</td><td>points so far, from the checks of the labs</td><td>{points:g}")
+    table = "".join(f"<tr><td>{row}</td></tr>" for row in rows)
+    return Shown(text, text_html=f"<p>{html.escape(text)}</p><table>{table}</table>")
 
 
 # ---- Reflection -----------------------------------------------------------------------------------------
@@ -555,9 +878,48 @@ def reflections(notebook: str = "05_reflect_and_extend.ipynb"):
 def explain_a_lost_name(shell, kind, problem, trace, tb_offset=None):
     """After a restart of the kernel no name is known: say so, in place of a traceback."""
     shell.showtraceback((kind, problem, trace), exception_only=True)
+    cell = maker_of(getattr(problem, "name", ""))
+    print(
+        f"The cell that begins with `{cell}` makes it: run that one."
+        if cell
+        else "No cell of this lab makes it."
+    )
     print("Did the kernel start anew? Then run the cells above first: menu Run, Run All Above Selected Cell.")
+
+
+def maker_of(name: str) -> str:
+    """The first line of the cell that makes `name`, in the notebook that Jupyter says this is."""
+    try:
+        file = Path(os.environ["JPY_SESSION_NAME"])
+        cells = json.loads(Path(file.name).read_text(encoding="utf-8"))["cells"]
+    except (KeyError, OSError, ValueError):
+        return ""
+    for cell in cells:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code" and name in names_made(source):
+            return source.partition("\n")[0]
+    return ""
+
+
+def names_made(source: str) -> set[str]:
+    """The names that a cell of Python assigns, defines or imports; none of a shell cell."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except SyntaxError:
+        return set()
+    made = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    made |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    return made | {
+        alias.asname or alias.name
+        for node in nodes
+        for alias in getattr(node, "names", [])
+        if isinstance(alias, ast.alias)
+    }
 
 
 if shell := get_ipython():
     shell.register_magic_function(dev, "cell")
     shell.set_custom_exc((NameError,), explain_a_lost_name)
+    shell.push(
+        {"hint": hint, "progress": progress}, interactive=False
+    )  # known in every cell without an import

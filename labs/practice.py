@@ -10,10 +10,8 @@ from there, no setting of yours has a say, and nothing needs a network: `origin`
 """
 
 import io
-import os
 import re
 import shutil
-import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -25,7 +23,8 @@ OF_BLOCK_3 = ("setup-server.sh", "requirements.txt", ".gitignore")
 
 HISTORY = """set -e
 git init -q -b main && echo "models/*.pkl" >> .gitignore
-git add . && git reset -q -- server.py schemas models deploy && git commit -qm "the end of block 3" && git tag v0.2
+git add . && git reset -q -- server.py schemas models deploy
+git commit -qm "the end of block 3" && git tag v0.2
 git clone -q "$PWD" ~/pixelwise
 echo SECRET_API_KEY=the-key-that-your-clients-know > ~/pixelwise/.env && echo DEBUG=true >> ~/pixelwise/.env
 mkdir ~/pixelwise/models && cp -r models/.prepared ~/pixelwise/models 2>/dev/null || true  # saves seconds
@@ -92,13 +91,13 @@ class Practice:
 
     def environ(self) -> dict:
         """Yours, without what git and the server would read in it; with another home."""
-        names = [name for name in os.environ if not name.startswith(("GIT_", "MODEL_", "XDG_"))]
-        environ = {name: os.environ[name] for name in names if name not in SETTINGS}
+        plain = labkit.plain_environment()
+        names = [name for name in plain if not name.startswith(("GIT_", "MODEL_", "XDG_"))]
+        environ = {name: plain[name] for name in names if name not in SETTINGS}
         for role in ("AUTHOR", "COMMITTER"):
             environ |= {f"GIT_{role}_NAME": "Ada", f"GIT_{role}_EMAIL": "ada@example.org"}
         return environ | {
             "HOME": str(self.home),
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "GIT_CEILING_DIRECTORIES": str(self.home.parent),
             "GIT_CONFIG_NOSYSTEM": "1",
             **{
@@ -106,7 +105,6 @@ class Practice:
                 "GIT_CONFIG_KEY_0": "advice.detachedHead",
                 "GIT_CONFIG_VALUE_0": "false",
             },
-            "LC_ALL": "C.UTF-8",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
@@ -115,6 +113,7 @@ class Practice:
         text = text.replace(str(self.home), "~").replace(str(self.origin), "$ORIGIN")
         text = re.sub(r"\b[0-9a-f]{7,}\.\.[0-9a-f]{7,}\b", "<old>..<new>", text)
         text = re.sub(r"(?<=HEAD is now at )[0-9a-f]+", "<commit>", text)
+        text = re.sub(r"(?m)^\S*(?=python: can't open file)", "", text)  # some Pythons name their folder
         return re.sub(r"(?m)^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "<time>", text)
 
     def incident(self, number: int):

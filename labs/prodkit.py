@@ -39,7 +39,9 @@ MASKS = (  # what systemd and the service print about this moment, this process,
     (r"\b(PID|Process): \d+", r"\1: <pid>"),
     (r"└─\d+", "└─<pid>"),
     (r"\bprocess \d+ ", "process <pid> "),
-    (r"\b(Tasks|Memory|CPU|Duration): .*", r"\1: <varies>"),
+    # what it counts, which every version of systemd counts and words in another way
+    (r"(?m)^ +(Tasks|Memory|Mem peak|CPU|IO|IP|Duration|Invocation): .*\n", ""),
+    (r"(?m)^.*: Consumed .*\n", ""),
     (r"(?m)(?<![^ \n])(?!127\.)\d+(\.\d+){3}(?= (GET|HEAD|POST) )", "<client>"),
     (r" \d+\.\d+ms [0-9a-f]{16}\b", " <ms> <id>"),
     (r"\b[0-9a-f]{32}\b", "<id>"),
@@ -80,6 +82,7 @@ class Prod:
         self.way += ["env", f"PROD={self.destination}"] if self.box else []  # box has a PROD of its own
         Prod.current = labkit.Server.current = self
         os.environ |= {"PROD": self.destination, "URL": self.url}
+        labkit.past_proxies(self.destination.rpartition("@")[2])
         self.look()
 
     def look(self):
@@ -102,6 +105,14 @@ class Prod:
             f"  Is it on, and does `ssh {self.destination}` work in a terminal?\n"
             "  PROD_HOST names another machine. If you have none: deploy/box/box up"
         )
+
+    def down(self) -> str:
+        """Nothing is known of it before it is asked; `grade` says what is wrong."""
+        return ""
+
+    def trouble(self) -> str:
+        """Its log is its journal: %%prod reads it."""
+        return ""
 
     def ssh(self, lines: str) -> list[str]:
         """The command that runs shell lines there."""
@@ -195,6 +206,20 @@ def unit_file(*parts: str | None) -> Path:
     file.write_text("\n\n".join(part.strip() for part in parts if part) + "\n", encoding="utf-8")
     os.environ["UNIT"] = str(file)
     return file
+
+
+def keep_unit(mine: Path):
+    """Put a unit file of yours into the kit, as deploy/pixelwise.service; a finished one that is there stays
+    as it is."""
+    place, text = ROOT / "deploy" / "pixelwise.service", mine.read_text(encoding="utf-8")
+    starts = re.compile(r"(?m)^ExecStart=.")
+    if starts.search(place.read_text(encoding="utf-8")):
+        print("deploy/pixelwise.service is finished already, and stays as it is")
+    elif starts.search(text):
+        place.write_text(text, encoding="utf-8")
+        print("deploy/pixelwise.service is your unit now")
+    else:
+        print("✗ your unit starts nothing yet: write `who` first, and run its cells again")
 
 
 # ---- What it is given: a commit of this folder ----------------------------------------------------------

@@ -1,6 +1,7 @@
 """For authors of labs: writes notebooks from text, runs them, and stores their outputs. See AUTHORING.md.
 
-    python labs/store.py                        # run every lab (04 needs prod), store outputs and README.md
+    python labs/store.py                        # run every lab (04 needs prod), store outputs, README.md and
+                                                # answers.json
     python labs/store.py labs/02_*.ipynb        # only these
     python labs/store.py --write 02.txt         # make the notebook of a text, then run and store it
     python labs/store.py --text labs/02_*.ipynb # print a notebook as such a text, to edit it
@@ -10,8 +11,12 @@ and tags may follow. The cells `title` and `footer` are made from the table LABS
 """
 
 import argparse
+import ast
+import base64
+import json
 import re
 import sys
+import zlib
 from pathlib import Path
 
 import nbformat
@@ -96,6 +101,36 @@ LABS = (
 )
 
 
+COURSE = (  # each step of the course text, and the cells that lead through it
+    (
+        "Catch up to v0.3: tags, reset, `.env`, artefact, `predict.py`",
+        "00",
+        "fetch settings-copy artefact-pull proof",
+    ),
+    ("The tag map, a fork, the environment, dev only", "00", "tag-map own-folder environment dev-only"),
+    ("Request and response, stateless", "01", "sent received stateless-many"),
+    ("Methods, REST, status codes", "01", "verbs pick-verb status-wild whose-turn"),
+    ("curl and httpbin; JSON", "01", "first-get post-json json-read repair-json"),
+    ("Figure 1, the stack and its names", "02", "figure-way way-names"),
+    ("Install, pin, run in the foreground", "02", "pins foreground"),
+    ("Models, path operation, response model", "02", "schema-read server-classify answer-what accepted-what"),
+    ("`/docs`, `/redoc`, one specification", "02", "docs one-document quiet"),
+    ("A body for Swagger; `/docs` and curl compared", "02", "json-text docs-and-curl"),
+    ("The contract is the product", "02", "drift-change books"),
+    ("The key, in a header, and its button", "03", "authenticate-intro query button"),
+    ("The rate limit, forty requests, 429", "03", "hit-what figure-window loop retry-ask"),
+    ("Three gates in a row; which is the hardest?", "03", "figure-gates guess hardest-limit"),
+    ("Where a limit belongs: application or proxy", "03", "proxy-limits"),
+    ("systemd, the unit file", "04", "who again harden keep"),
+    ("The block of `setup-server.sh`; push, pull, install", "04", "push pull setup install-block"),
+    ("status, stop, kill, journal", "04", "figure-life status stop kill kill-journal since-read"),
+    ("The first request across the network", "04", "first-loop first-digit"),
+    ("Timers, limits, ordering, sockets, gunicorn", "04", "systemd-more socket-setup hang-why"),
+    ("Self-reflection, recap, milestone", "05", "reflection-1 reflection-6 recap"),
+    ("A fourth endpoint", "05", "design operation route take-over"),
+    ("What is missing: memory", "05", "memory next"),
+)
+
 README = """# Labs
 
 Six notebooks, from a first `curl` to a service that survives being killed. `bash setup-server.sh labs` opens
@@ -105,10 +140,19 @@ them in JupyterLab. Read a paragraph, answer its question in your head, then run
 |---|---|---|---|
 {rows}
 
-{total} minutes in all; each lab closes with questions that show what stayed. [labkit.py](labkit.py) is the
-little that the notebooks need beside Python: read it, it hides nothing. A cell that starts with `%%dev` runs
-its lines in a shell on this machine, one with `%%prod` on the production machine, which `PROD_HOST` names:
+{total} minutes in all; each lab closes with questions that show what stayed. Under a check that failed are
+hints to open one by one; `hint("01.pick-verb")` prints them. After the ✓ there is a model answer, and why it
+is one. [labkit.py](labkit.py) is the little that the notebooks need beside Python: read it, it hides nothing.
+A cell that starts with `%%dev` runs its lines in a shell on this machine, one with `%%prod` on the production
+machine, which `PROD_HOST` names:
 `user@address`, or `box` ([prodkit.py](prodkit.py)).
+
+## Where each step of the course is
+
+| the course | lab | cells |
+|---|---|---|
+{course}
+
 For authors: [AUTHORING.md](AUTHORING.md).
 """
 
@@ -147,7 +191,44 @@ def readme() -> str:
     rows = "\n".join(
         f"| {link(lab)} | {lab['minutes']} | {'; '.join(lab['goals'])} | {lab['needs']} |" for lab in LABS
     )
-    return README.format(rows=rows, total=sum(lab["minutes"] for lab in LABS))
+    files = {lab["file"][:2]: lab["file"] for lab in LABS}
+    course = "\n".join(
+        f"| {step} | [{lab}]({files[lab]}) | {', '.join(f'`{cell}`' for cell in cells.split())} |"
+        for step, lab, cells in COURSE
+    )
+    return README.format(rows=rows, total=sum(lab["minutes"] for lab in LABS), course=course)
+
+
+# ---- Model answers --------------------------------------------------------------------------------------
+
+WRITTEN = {  # functions of server.py that students write, by the names that hints.toml has for them
+    "02.answer": "answer",
+    "02.accepted_pixels": "accepted_pixels",
+    "03.authenticate": "authenticate",
+    "03.hit": "hit",
+}
+
+
+def model_answers() -> dict[str, str]:
+    """For every exercise its solution cell, and for every function that students write its source."""
+    found = {}
+    for lab in LABS:
+        for cell in nbformat.read(HERE / lab["file"], as_version=4).cells:
+            if "solution" in cell.metadata.get("tags", []):
+                found[f"{lab['file'][:2]}.{cell.id.removesuffix('-solution')}"] = cell.source
+    source = (HERE.parent / "server.py").read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(source)):
+        for name in [name for name, function in WRITTEN.items() if function == getattr(node, "name", "")]:
+            found[name] = ast.get_source_segment(source, node, padded=True)
+    return found
+
+
+def sealed(answers: dict[str, str]) -> str:
+    """answers.json: packed, so that nobody reads an answer who only wants to see what the file is."""
+    packed = {
+        name: base64.b64encode(zlib.compress(text.encode(), 9)).decode() for name, text in answers.items()
+    }
+    return json.dumps(dict(sorted(packed.items())), indent=1) + "\n"
 
 
 # ---- Text to notebook, and back -------------------------------------------------------------------------
@@ -189,7 +270,8 @@ def stored(notebook, number: int):
             if "execution_count" in output:
                 output.execution_count = count
             if "text/html" in output.get("data", {}):  # Jupyter shows no picture of a notebook not yet run
-                output.data["text/html"] = re.sub("<svg.*?</svg>", "<svg></svg>", output.data["text/html"])
+                kept = re.sub("(?s)<svg.*?</svg>", "<svg></svg>", output.data["text/html"])
+                output.data["text/html"] = re.sub("<table>.*?</table>", "<table></table>", kept)
     for cell in notebook.cells:
         tags = cell.metadata.get("tags")
         cell.metadata = {"tags": tags} if tags else {}
@@ -223,6 +305,7 @@ def main() -> int:
         nbformat.write(notebook, HERE / name)
         print(f"{name}: {len(notebook.cells)} cells, {(HERE / name).stat().st_size / 1000:.1f} kB")
     (HERE / "README.md").write_text(readme(), encoding="utf-8")
+    (HERE / "answers.json").write_text(sealed(model_answers()), encoding="utf-8")
     return 0
 
 

@@ -1,21 +1,48 @@
 """Fixtures: real server processes, each on a port of its own, stopped and checked when the test is over."""
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 import wire
 
-# the longest first: side by side, a file that starts last keeps all others waiting for it
-FIRST = (
-    *("test_drills", "test_labs", "test_lab04", "test_box_m4", "test_checks_servers", "test_labs_browser"),
-    *("test_setup", "test_box", "test_process", "test_grade", "test_checks_table", "test_hostile"),
+os.environ["PIXELWISE_PROGRESS"] = ""  # what passes in a test is no progress of whoever runs it
+
+SLOW = (  # files that boot machines, open browsers, run notebooks or grade; the longest first
+    *("test_drills", "test_labs", "test_lab04", "test_box_m4", "test_checks_servers", "test_hostile_clients"),
+    *("test_debian13", "test_debian13_prod", "test_labs_browser", "test_setup", "test_setup_odd"),
+    *("test_box", "test_process", "test_pythons"),
+    *("test_grade", "test_checks_table", "test_hostile", "test_release", "test_handed_in", "test_notebooks"),
+    *("test_checks_m4", "test_checks_m5", "test_classifier", "test_fuzz", "test_fuzz_streams"),
+    *("test_docs_pages", "test_checker", "test_outdated", "test_goldens", "test_checks_m4_unit"),
 )
+ALONE = ("test_labs", "test_checks_servers", "test_checks_table", "test_process")  # whose tests share nothing
 
 
-def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
+def pytest_addoption(parser):
+    parser.addoption("--quick", action="store_true", help="leave out the files that take long, and name them")
+
+
+def pytest_collection_modifyitems(config, items):
+    """The longest first: side by side, one that starts last keeps all others waiting for it. The tests of a
+    file share what it builds, so they stay in one worker, except in those files that build nothing."""
+    items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
+    for item in items:
+        if item.path.stem not in ALONE:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    if config.getoption("--quick"):
+        left_out = [item for item in items if item.path.stem in SLOW]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = items[len(left_out) :]
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if config.getoption("--quick"):
+        terminalreporter.write_line(
+            f"--quick left out {', '.join(SLOW)}: `bash setup-server.sh test` runs all"
+        )
 
 
 @pytest.fixture

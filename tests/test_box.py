@@ -271,11 +271,12 @@ def test_all_that_requirements_txt_names_is_there_for_pip(box):
         assert any(wheel.startswith(start) for wheel in wheels), f"{name} {version} is not among {wheels}"
 
 
-def test_curl_from_dev_reaches_a_service_on_prod(box):
+def test_curl_from_dev_reaches_a_service_on_prod_past_a_proxy(box):
     box.ssh("mkdir -p /tmp/www && echo digits > /tmp/www/health")
     box.ssh("sudo systemd-run -q --unit=web python3 -m http.server -d /tmp/www 8000")
     said = box.shell("curl", "-sS", "--retry", "50", "--retry-delay", "0", "--retry-all-errors",
-                     f"http://{PROD}:8000/health")  # fmt: skip
+                     f"http://{PROD}:8000/health",
+                     env={"http_proxy": "http://127.0.0.1:9"})  # fmt: skip
     assert said == "digits"
 
 
@@ -626,6 +627,18 @@ def test_a_call_that_makes_no_sense_shows_how_to_call_it(call):
 
 def test_help_is_to_be_had():
     assert "box powercut" in subprocess.check_output([BOX, "--help"], text=True)
+
+
+def test_a_suite_that_is_not_known_is_refused():
+    done = subprocess.run([BOX, "up"], capture_output=True, text=True, env=os.environ | {"SUITE": "sid"})
+    assert (done.returncode, done.stderr) == (1, "box: SUITE is bookworm or trixie, not 'sid'\n")
+
+
+@pytest.mark.parametrize("command", ["up", "reset"])
+def test_a_box_keeps_its_suite(box, command):
+    done = box.run(command, expect=1, env={"SUITE": "trixie"})
+    assert f"the box {box.name} is a bookworm, not a trixie" in done.stderr
+    box.run(command, env={"SUITE": "bookworm"})
 
 
 def test_a_name_that_could_be_a_path_is_refused():

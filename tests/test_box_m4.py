@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from tree import copy_to
 
-from checks import test_m4_machine
+from checks import test_m4_machine, test_m4_unit
 from checks.kit.core import FAILED, PASSED, checks_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,7 +25,7 @@ BOX = ROOT / "deploy" / "box" / "box"
 PROD = "ssh://produser@192.168.56.11"
 REPOSITORY = f"{PROD}/srv/git/pixelwise.git"
 LANES = 3  # boxes side by side: most of a check is waiting
-CHECKS = {check.name.removeprefix("m4."): check for check in checks_of(test_m4_machine)}
+CHECKS = {check.name.removeprefix("m4."): check for check in checks_of(test_m4_machine, test_m4_unit)}
 ONLINE = [name for name, check in CHECKS.items() if "prod" in inspect.signature(check.function).parameters]
 DRILLS = ("the service is back after kill 9", "a stop stays a stop", "the service is back after a reboot")
 

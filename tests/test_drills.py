@@ -12,17 +12,24 @@ import pytest
 from tree import copy_to
 
 ROOT = Path(__file__).resolve().parent.parent
-TITLES = subprocess.run([ROOT / "deploy/box/drills", "--list"], capture_output=True, text=True, check=True)
-TITLES = TITLES.stdout.splitlines()
 
 
-def drills(root: Path, *words: str) -> tuple[dict[str, dict], str]:
+def titles(*words: str) -> list[str]:
+    command = [ROOT / "deploy/box/drills", "--list", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+TITLES = titles()
+
+
+def drills(root: Path, *words: str, **environ) -> tuple[dict[str, dict], str]:
     """Run the drills of this copy of the repo; their rows by title, and all that was printed."""
     assert os.geteuid() == 0, "the drills boot a machine: run them as root"
     figures = root / f"figures-{os.getpid()}.json"
     try:
         command = [root / "deploy/box/drills", "--json", figures, *words]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900)
+        options = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": 900}
+        done = subprocess.run(command, env=os.environ | environ, **options)
         said = done.stdout + done.stderr
         assert figures.exists(), said
         rows = {row["drill"]: row for row in json.loads(figures.read_text())}

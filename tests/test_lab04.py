@@ -14,7 +14,10 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from test_labs import OWN_SETTINGS, ROOT, copy_of_the_kit, failing_cells, output_text, tags
+from test_labs import OWN_SETTINGS, PROGRESS, ROOT, failing_cells, marks, output_text, tags
+from tree import copy_of_the_kit
+
+from checks.editions.tables import UNIT
 
 NAME = "04_from_dev_to_production.ipynb"
 LAB = ROOT / "labs" / NAME
@@ -22,7 +25,7 @@ BOX = ROOT / "deploy" / "box" / "box"
 COURSE = "produser@192.168.56.11"
 FALSE = [  # file, what stands there, what makes a claim of the lab false, the first cell that notices
     ("setup-server.sh", "as_root systemctl --quiet enable pixelwise\n", "true\n", "status"),  # on a fresh box
-    ("deploy/pixelwise.service", "NoNewPrivileges=yes\n", "", "exposed"),
+    ("deploy/pixelwise.service", "NoNewPrivileges=yes\n", "", "keep-exposed"),
     ("deploy/pixelwise.service", "HOST=0.0.0.0", "HOST=127.0.0.1", "first-loop"),
     ("deploy/pixelwise.service", "Restart=always", "Restart=no", "kill"),
 ]
@@ -53,7 +56,11 @@ class Machine:
 
     def environment(self, **more: str) -> dict:
         kept = {name: value for name, value in os.environ.items() if name not in OWN_SETTINGS}
-        return kept | {"PROD_HOST": f"box:{self.name}"} | more
+        return (
+            kept
+            | {"PROD_HOST": f"box:{self.name}", "PIXELWISE_PROGRESS": f"{PROGRESS.name}/{self.name}"}
+            | more
+        )
 
     def nbval(self, root: Path = ROOT, way=(), options=(), **environ: str) -> tuple[int, list[str], str]:
         """Run the lab of the kit in `root`: the exit status, the cells that failed, and what was printed."""
@@ -93,6 +100,20 @@ def student_edition(machine: Machine) -> tuple[list, str, str]:
     return notebook.cells, before, machine.state()
 
 
+def with_their_own_unit(machine: Machine, folder: Path) -> tuple[dict, dict, str]:
+    """What the checks say, and are stored to say, where the unit is the headings that a student gets, until
+    the lab puts theirs in its place; and that file."""
+    root = copy_of_the_kit(folder / "kit")
+    unit = root / "deploy" / "pixelwise.service"
+    unit.write_text(UNIT, encoding="utf-8")
+    notebook = nbformat.read(root / "labs" / NAME, as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    stored = {cell.id: marks(cell) for cell in cells}
+    client = NotebookClient(notebook, timeout=300, kernel_name="python3")
+    client.execute(cwd=str(root / "labs"), env=machine.environment())
+    return {cell.id: marks(cell) for cell in cells}, stored, unit.read_text(encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory):
     """What everything came to, as futures: one box passes the lab twice, the other one does the rest."""
@@ -111,7 +132,8 @@ def outcome(tmp_path_factory):
                 other.submit(notices, machines[1], folder, change) for folder, change in zip(folders, FALSE)
             ]
             edition = other.submit(student_edition, machines[1])
-            yield {"twice": twice, "noticed": noticed, "edition": edition}
+            own = other.submit(with_their_own_unit, machines[1], tmp_path_factory.mktemp("own"))
+            yield {"twice": twice, "noticed": noticed, "edition": edition, "own": own}
     finally:
         for machine in machines:
             machine.box("destroy")
@@ -144,6 +166,12 @@ def test_an_untouched_student_edition_runs_without_a_crash_and_earns_nothing(out
     assert exercises and not earned & {f"{exercise}-check" for exercise in exercises}
     assert before.splitlines()[1:3] == after.splitlines()[1:3], "it is enabled, and has the same .env"
     assert after.startswith("active\n")
+
+
+def test_a_unit_that_a_student_writes_in_the_lab_is_what_prod_runs_and_every_check_holds(outcome):
+    seen, stored, unit = outcome["own"].result()
+    assert seen == stored
+    assert "Restart=always" in unit and "WatchdogSec=10" in unit and "NoNewPrivileges=yes" in unit
 
 
 def test_with_prod_out_of_reach_every_cell_says_so_and_none_crashes():

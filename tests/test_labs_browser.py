@@ -18,7 +18,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 from tree import copy_to
 
-from checks.editions.release import never_run
+from checks.editions.write import never_run
 
 ROOT = Path(__file__).resolve().parent.parent
 BOX = ROOT / "deploy" / "box" / "box"

@@ -138,6 +138,23 @@ def test_a_copy_of_the_server_is_changed_and_the_server_is_not(capsys):
     assert labkit.SERVER.read_text() == before
 
 
+def test_a_copy_becomes_your_own_when_you_really_want_it(monkeypatch, tmp_path, capsys):
+    folder, mine = labkit.copy_of_the_server(), tmp_path
+    (mine / "schemas").mkdir()
+    for name in ("server.py", *(f"schemas/{file.name}" for file in (folder / "schemas").glob("*.json"))):
+        (mine / name).write_bytes((folder / name).read_bytes())
+    monkeypatch.setattr(labkit, "ROOT", mine)
+    labkit.replace_in(folder / "server.py", "HTTPError(401", "HTTPError(403")
+    (folder / "schemas" / "version.response.json").write_text("{}")
+    capsys.readouterr()
+    labkit.take_over(folder)
+    assert capsys.readouterr().out == ("server.py would change\nschemas/version.response.json would be new\n")
+    assert "HTTPError(403" not in (mine / "server.py").read_text()
+    labkit.take_over(folder, really=True)
+    assert "HTTPError(403" in (mine / "server.py").read_text()
+    assert (mine / "schemas" / "version.response.json").read_text() == "{}"
+
+
 def test_the_echo_service_answers_and_shows_its_name_for_its_address(capsys):
     echo = labkit.EchoService()
     labkit.dev("", "curl -s $ECHO/get")
@@ -176,6 +193,18 @@ def test_a_shell_cell_has_the_address_and_the_key_and_shows_neither(server, caps
     assert shown == '$URL $KEY\n{"status":"ok","model_version":"v1"}trouble\n'
 
 
+@pytest.mark.parametrize("kept", ["", "intranet.school"])
+def test_a_shell_cell_asks_the_server_itself_where_the_network_has_a_proxy(server, kept):
+    lines = 'import labkit; s = labkit.Server(); labkit.dev("", "curl -sS $URL/health; echo; echo $NO_PROXY")'
+    environ = os.environ | {"http_proxy": "http://127.0.0.1:9", "all_proxy": "http://127.0.0.1:9"}
+    environ = environ | {"no_proxy": kept, "NO_PROXY": kept}
+    said = subprocess.run(
+        [sys.executable, "-c", lines], cwd=LABS, env=environ, capture_output=True, text=True
+    )
+    assert '\n{"status":"ok","model_version":"v1"}\n' in said.stdout
+    assert said.stdout.splitlines()[-1].split(",") == [*filter(None, [kept]), "127.0.0.1", "localhost"]
+
+
 def test_a_shell_cell_says_what_to_do_when_nothing_answers(server, capsys):
     labkit.dev("", f"curl -s {labkit.NOBODY}/health")
     assert "server.start()" in capsys.readouterr().out
@@ -188,6 +217,16 @@ def test_a_shell_cell_that_waits_too_long_is_stopped_and_says_so(server, capsys)
     shown = capsys.readouterr().out
     assert shown.startswith("first\n") and "✗ stopped after 1 s" in shown
     assert subprocess.run(["pgrep", "-f", "^sleep 33$"], capture_output=True, check=False).stdout == b""
+
+
+def test_a_shell_cell_speaks_plain_english_whatever_jupyter_and_the_machine_have_set(monkeypatch, capsys):
+    wanted = {"FORCE_COLOR": "1", "CLICOLOR_FORCE": "1", "LC_ALL": "de_DE.UTF-8", "no_proxy": "example.org"}
+    for name, value in wanted.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("URL", "http://192.168.56.11:8000")
+    labkit.dev("", "env | grep -E '^(FORCE_COLOR|CLICOLOR_FORCE|LC_ALL|NO_COLOR|no_proxy)=' | sort")
+    near = "127.0.0.1,192.168.56.11,localhost"
+    assert capsys.readouterr().out == f"LC_ALL=C.UTF-8\nNO_COLOR=1\nno_proxy={near},example.org\n"
 
 
 def test_a_failing_line_shows_its_exit_status(server, capsys):
@@ -220,6 +259,29 @@ def test_expect_is_true_for_what_was_asked():
     assert labkit.expect([4], equals=[4])
 
 
+def test_a_failing_expect_says_what_is_wanted_and_a_passing_one_what_it_is():
+    assert text_of(labkit.expect(3, equals=4)).startswith("✗ wanted: 4\n    received: 3")
+    assert text_of(labkit.expect(4, equals=4, because="two and two")) == "✓ it is 4: two and two"
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted", "told"),
+    [(answer(200), {"equals": 200}, "that is a response; its status is .status_code"),
+     (200, {"status": 200}, "that is a whole number (int); the whole answer of `client` is wanted"),
+     ("200", {"equals": 200}, "that is a text (str); a whole number (int) is wanted"),
+     ((1, 2), {"equals": [1, 2]}, "that is a tuple (tuple); a list (list) is wanted")],
+)  # fmt: skip
+def test_a_value_of_another_kind_is_named(value, wanted, told):
+    assert f"hint: {told}" in text_of(labkit.expect(value, **wanted))
+
+
+def test_a_sealed_value_is_recognised_and_its_seal_does_not_give_it_away():
+    sealed = labkit.seal([True, False])
+    assert labkit.expect([True, False], sealed=sealed) and "True" not in sealed
+    wrong = labkit.expect([True, True], sealed=sealed)
+    assert not wrong and text_of(wrong).startswith("✗ wanted: another value\n    received: [True, True]")
+
+
 def test_check_shows_the_sentence_of_the_check(server):
     verdict = labkit.check("m3.a wrong key is refused")
     assert verdict and text_of(verdict) == "✓ a wrong key gets 401"
@@ -239,9 +301,159 @@ def test_a_failed_check_shows_what_came_and_a_line_to_try_without_the_key(server
     server.use()
 
 
+def test_a_check_that_does_not_exist_leads_to_the_nearest_one(server):
+    shown = text_of(labkit.check("m3.a wrong key is refuse"))
+    assert shown == "? there is no check 'm3.a wrong key is refuse'; did you mean m3.a wrong key is refused?"
+
+
+def test_a_server_that_was_stopped_is_not_checked_and_says_how_to_start_it(server):
+    other = labkit.Server()
+    other.stop()
+    shown = text_of(labkit.check("m1.health answers"))
+    assert shown == "? server.py is not running: server.start() starts it again."
+    server.use()
+
+
+@pytest.fixture
+def edited(server, monkeypatch):
+    """Starts a server.py that counts as the student's own, with a text replaced."""
+    started = []
+
+    def start(old: str, new: str) -> labkit.Server:
+        folder = labkit.copy_of_the_server()
+        labkit.replace_in(folder / "server.py", old, new)
+        monkeypatch.setattr(labkit, "ROOT", folder)
+        started.append(labkit.Server(folder))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()
+    server.use()
+
+
+def line_with(server: labkit.Server, text: str) -> int:
+    lines = (server.folder / "server.py").read_text().splitlines()
+    return next(number for number, line in enumerate(lines, 1) if text in line)
+
+
+def test_what_a_check_needs_is_shown_in_full_where_that_failed(edited):
+    edited("HTTPError(401, detail", "HTTPError(403, detail")
+    shown = text_of(labkit.check("m3.401 says what it wants"))
+    assert shown.startswith("? ") and "which failed\n✗ " in shown and "403" in shown and "try: curl" in shown
+
+
+def test_a_500_of_the_students_own_code_shows_where_it_raised(edited, capsys):
+    mine = edited("declared = {", "declared = nonsense + {")
+    where = f"server.py, line {line_with(mine, 'nonsense')}, in answer"
+    capsys.readouterr()
+    labkit.show_answer(labkit.client.get(mine.url + "/health"))
+    assert f"the log says: NameError: name 'nonsense' is not defined ({where})" in capsys.readouterr().out
+    assert where in text_of(labkit.check("m1.health answers"))
+
+
+def test_a_500_of_a_copy_that_is_broken_on_purpose_is_left_to_the_reader(server, capsys):
+    folder = labkit.copy_of_the_server()
+    labkit.replace_in(folder / "server.py", "declared = {", "declared = nonsense + {")
+    other = labkit.Server(folder)
+    labkit.show_answer(labkit.client.get(other.url + "/health"))
+    assert "500" in (shown := capsys.readouterr().out) and "the log says" not in shown
+    other.stop()
+    server.use()
+
+
+def test_a_mistake_in_the_grammar_is_shown_with_its_line(edited, capsys):
+    mine = edited("def answer(", "def answer((")
+    shown = capsys.readouterr().out
+    assert "✗ server.py did not start: SyntaxError: " in shown
+    assert f"(server.py, line {line_with(mine, 'def answer((')})" in shown
+
+
+def test_a_setting_that_does_not_exist_leads_to_the_nearest_one_and_starts_nothing(server, capsys):
+    wrong = labkit.Server(rate_limit="5/second")
+    shown = "✗ there is no setting 'rate_limit'; did you mean RATE_LIMIT?: nothing was started\n"
+    assert capsys.readouterr().out == shown and not wrong.is_running()
+    server.use()
+
+
+def test_the_settings_are_those_of_the_server():
+    import server as service
+
+    assert tuple(name.upper() for name in service.Settings._fields) == labkit.SETTINGS
+
+
+def test_the_lines_for_a_terminal_make_the_shell_know_the_server(server, capsys):
+    server.for_terminal()
+    program = """bash -c 'curl -s "$URL/health" -H "X-API-Key: $KEY"'"""  # sees what is exported
+    lines = capsys.readouterr().out + program
+    done = subprocess.run(
+        ["bash", "-c", lines], env={"PATH": os.environ["PATH"]}, capture_output=True, text=True
+    )
+    assert done.stdout == '{"status":"ok","model_version":"v1"}'
+
+
+def test_a_lost_name_leads_to_the_cell_that_makes_it(monkeypatch, tmp_path):
+    monkeypatch.chdir(LABS)
+    monkeypatch.setenv("JPY_SESSION_NAME", str(LABS / "03_keys_and_limits.ipynb"))
+    assert labkit.maker_of("ask") == "def ask(one=None, **changes):"
+    assert labkit.maker_of("server") == "server = Server()"
+    assert labkit.maker_of("groupby") == "import json" and labkit.maker_of("nonsense") == ""
+
+
 @pytest.mark.parametrize("names", [(), ("m9.no such check",), ("m3.key",)])
 def test_no_check_and_an_unknown_check_are_no_success(server, names):
     assert not labkit.check(*names)
+
+
+# ---- Progress -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kept(monkeypatch, tmp_path) -> Path:
+    monkeypatch.setattr(labkit, "PROGRESS", tmp_path / "progress.json")
+    return tmp_path / "progress.json"
+
+
+def test_what_was_passed_is_kept_for_the_next_kernel_and_counted_once(server, kept):
+    for _ in range(2):
+        labkit.expect(1, equals=1, exercise="00.survivors")
+        labkit.expect(1, equals=2, exercise="00.one-file")
+        labkit.check("m3.a wrong key is refused")
+    told = json.loads(kept.read_text())
+    assert told == {"exercises": ["00.survivors"], "checks": {"m3.a wrong key is refused": 2}}
+    assert list(kept.parent.iterdir()) == [kept]
+
+
+def test_the_progress_of_a_lab_says_what_is_open_and_what_is_next(kept):
+    exercises = labkit.all_labs()["00"][2]
+    labkit.remember(exercises[:-1], {"m1.health answers": 2, "m1.answers are json": 1})
+    shown = labkit.progress("00")
+    assert text_of(shown) == f"00 · Catch up: 5 of 6 exercises done. Still open: {exercises[-1]}"
+    assert '<progress value="5" max="6">' in shown.data["text/html"]
+    assert "m1</td><td>points so far, from the checks of the labs</td><td>3" in shown.data["text/html"]
+    labkit.remember(exercises)
+    assert text_of(labkit.progress("00")).endswith("6 of 6 exercises done. Next: 01 · HTTP, REST and curl")
+
+
+def test_without_the_notebooks_the_progress_says_so(kept, monkeypatch, tmp_path):
+    (tmp_path / "labs").mkdir()
+    (tmp_path / "labs" / "00_catch_up.ipynb").write_text("no JSON")
+    monkeypatch.setattr(labkit, "REPO", tmp_path)
+    assert text_of(labkit.progress("00")).startswith("the notebook of lab 00 cannot be read")
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"exercises": 1}', "no JSON"])
+def test_a_damaged_record_of_progress_is_begun_anew(kept, content):
+    kept.write_text(content)
+    labkit.remember(["00.survivors"])
+    assert labkit.remembered()["exercises"] == ["00.survivors"]
+
+
+def test_where_nothing_can_be_written_there_is_no_progress_and_no_error(monkeypatch, tmp_path):
+    for place in (tmp_path / "no such folder" / "progress.json", Path()):
+        monkeypatch.setattr(labkit, "PROGRESS", place)
+        labkit.remember(["00.survivors"])
+        assert labkit.remembered()["exercises"] == []
 
 
 # ---- What is shown --------------------------------------------------------------------------------------

@@ -65,9 +65,11 @@ def test_an_incident_is_noticed_until_it_is_repaired(machine, number, capsys):
 
 def test_what_differs_from_run_to_run_has_a_name(machine, capsys):
     machine.run("git reset --hard v0.3; pwd; git remote -v; PORT=x python server.py --check")
+    machine.run("$(which python) nothing.py")
     shown = capsys.readouterr().out
     assert "HEAD is now at <commit> the end of block 4\n~/pixelwise\norigin\t$ORIGIN (fetch)" in shown
     assert "<time> ERROR PORT" in shown and str(machine.home) not in shown
+    assert "\npython: can't open file '~/pixelwise/nothing.py'" in shown
 
 
 def test_no_command_and_no_machine_are_said(machine, capsys):

@@ -170,7 +170,10 @@ Nov  3 02:35:38 ada-vm python[354]: 192.168.56.10 GET /health 200 0.6ms 2a711836
      Active: active (running) since Mon 2026-11-23 12:35:38 UTC; 1min 309ms ago
    Main PID: 354 (python)
      Memory: 23.3M (max: 512.0M available: 488.6M)
+   Mem peak: 24.1M
+ Invocation: 0b7bdaa5f4b04d0c8f2d5be22f1c8a55
              └─354 /opt/pixelwise/.venv/bin/python server.py
+Nov 23 12:35:37 prod systemd[1]: pixelwise.service: Consumed 1.126s CPU time, 24.1M memory peak.
 pixelwise.service: Sent signal SIGKILL to main process 354 (python) on client request.
 10.0.0.7 POST /classify 401 1.6ms 2a711836e48c8385 send the API key
 127.0.0.1 GET /health 200 0.6ms 2a711836e48c8385
@@ -179,7 +182,6 @@ MASKED = """<time> prod systemd[<pid>]: pixelwise.service: Main process exited, 
 <time> prod python[<pid>]: <client> GET /health 200 <ms> <id>
      Active: active (running) since <time>; <some time> ago
    Main PID: <pid> (python)
-     Memory: <varies>
              └─<pid> /opt/pixelwise/.venv/bin/python server.py
 pixelwise.service: Sent signal SIGKILL to main process <pid> (python) on client request.
 <client> POST /classify 401 <ms> <id> send the API key
@@ -203,6 +205,26 @@ def test_what_differs_is_shown_by_its_name_and_nothing_else_is_touched(monkeypat
 
 
 # ---- What it does to the student's own files ------------------------------------------------------------
+
+
+def test_a_unit_goes_into_the_kit_where_there_is_none_and_never_over_a_finished_one(
+    monkeypatch, tmp_path, capsys
+):
+    place, mine = tmp_path / "deploy" / "pixelwise.service", tmp_path / "mine"
+    place.parent.mkdir()
+    place.write_text("[Unit]\n# ExecStart= is yours to write\n")
+    monkeypatch.setattr(prodkit, "ROOT", tmp_path)
+    mine.write_text("[Unit]\n")
+    prodkit.keep_unit(mine)
+    assert (
+        "✗ your unit starts nothing yet" in capsys.readouterr().out and "yours to write" in place.read_text()
+    )
+    mine.write_text("[Service]\nExecStart=/bin/first\n")
+    prodkit.keep_unit(mine)
+    assert "is your unit now" in capsys.readouterr().out and place.read_text() == mine.read_text()
+    mine.write_text("[Service]\nExecStart=/bin/second\n")
+    prodkit.keep_unit(mine)
+    assert "stays as it is" in capsys.readouterr().out and "first" in place.read_text()
 
 
 def test_git_in_shell_cells_is_the_labs_own_and_sees_the_students_files(monkeypatch, tmp_path):

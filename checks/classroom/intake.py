@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
-from checks.classroom.sandbox import size, visible
+from checks.classroom.limits import size, visible
 
 MAX_BYTES = 100 << 20  # of all files together: less than the sandbox's half of a disk
 MAX_FILES = 5000

@@ -20,8 +20,6 @@ is LOCK: it says which users are taken.
 """
 
 import contextlib
-import ctypes
-import ctypes.util
 import errno
 import fcntl
 import os
@@ -41,29 +39,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from checks.classroom.cgroups import Cgroups, memory_of
+from checks.classroom.limits import APT, Limits, SandboxError, size, visible
+from checks.classroom.seccomp import write_seccomp_filter
+
 FIRST_USER, USERS = 2_000_000_000, 4096  # far from the users of people, containers and systemd
 LOCK = Path("/run/pixelwise-sandbox.lock")
-ROOT = Path(__file__).resolve().parents[2]
 INSIDE = "/submission"
 LOOK = 0.25  # seconds between two looks at the memory
-APT = "apt-get install bubblewrap libseccomp2 iproute2 util-linux"
-
-
-class SandboxError(Exception):
-    """Nothing can be run safely here; says why and what to do."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one sandbox may use. memory counts what it wrote as well, as its files are in memory; disk is
-    shared out: half of it to the folder, three eighths to /tmp, one to /dev/shm."""
-
-    seconds: float = 300  # of wall time, each command
-    memory: int = 1 << 30  # bytes
-    processes: int = 128  # threads count
-    disk: int = 256 << 20  # bytes
-    output: int = 1 << 20  # bytes kept: the first half and the last
-    files: int = 1024  # open at once, each process
 
 
 @dataclass(frozen=True)
@@ -75,26 +58,6 @@ class Finished:
     why: str
 
 
-def visible(text: str) -> str:
-    r"""The text with every character that could steer a terminal, or fool an eye, written as \x1b or \u202e;
-    line ends and tabs stay."""
-    return "".join(
-        character
-        if character in "\n\t" or character.isprintable()
-        else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
-
-
-def size(number: float) -> str:
-    """1073741824 as "1 GiB"."""
-    for unit in ("bytes", "KiB", "MiB"):
-        if number < 1024:
-            return f"{number:.4g} {unit}"
-        number /= 1024
-    return f"{number:.4g} GiB"
-
-
 def in_fresh_network(argv: Sequence[str]) -> list[str]:
     """The command, in a network namespace of its own with nothing but lo, which is up.
     Raises SandboxError where a tool is missing."""
@@ -103,7 +66,7 @@ def in_fresh_network(argv: Sequence[str]) -> list[str]:
     return ["unshare", *apart, "--", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *map(str, argv)]
 
 
-# ---- A sandbox ------------------------------------------------------------------------------------------
+# ---- A sandbox -----------------------------------------------------------------------------------------
 
 
 class Sandbox:
@@ -144,7 +107,7 @@ class Sandbox:
             (self._settings / "options").write_bytes(
                 b"".join(os.fsencode(one) + b"\0" for one in self._options())
             )
-            _write_seccomp_filter(self._settings / "seccomp.bpf")
+            write_seccomp_filter(self._settings / "seccomp.bpf")
             self.cgroups.make()
             self._open = opening.pop_all()
         return self
@@ -386,7 +349,7 @@ class Running:
         cgroups = self._sandbox.cgroups
         if cgroups.limit_memory:
             return cgroups.kills() > self._kills_before
-        return _memory_of(self.pid) > self._limits.memory
+        return memory_of(self.pid) > self._limits.memory
 
     def _read(self, pipe: int) -> bool:
         """Read what is there; False at the end, or when there is nothing."""
@@ -404,122 +367,7 @@ class Running:
         return bool(data)
 
 
-# ---- Limits ---------------------------------------------------------------------------------------------
-
-
-class Cgroups:
-    """The cgroups of one sandbox, below those of this process: version 1 or 2, whichever may be written."""
-
-    def __init__(self, name: str, limits: Limits):
-        self.limits, self.limit_memory = limits, False
-        self._v1 = {
-            controller: mount / name
-            for controller, mount in _v1_controllers().items()
-            if controller in ("memory", "pids", "cpu") and os.access(mount, os.W_OK)
-        }
-        self._v2 = None if "memory" in self._v1 else _v2_parent(name)
-        self.folders = list(dict.fromkeys([*self._v1.values(), *([self._v2] if self._v2 else [])]))
-        self.joined_by = [folder / "cgroup.procs" for folder in self.folders]
-
-    def make(self) -> None:
-        """Make them, and set their limits. Raises SandboxError."""
-        limits = self.limits
-        settings = []
-        if "memory" in self._v1:
-            folder = self._v1["memory"]
-            settings += [(folder / "memory.limit_in_bytes", limits.memory)]
-            settings += [(folder / "memory.memsw.limit_in_bytes", limits.memory)]
-        if "pids" in self._v1:
-            settings += [(self._v1["pids"] / "pids.max", limits.processes + 8)]  # bwrap and its helpers
-        if self._v2:
-            settings += [(self._v2 / "memory.max", limits.memory), (self._v2 / "memory.swap.max", 0)]
-            settings += [(self._v2 / "memory.oom.group", 1), (self._v2 / "pids.max", limits.processes + 8)]
-        try:
-            for folder in self.folders:
-                with contextlib.suppress(FileNotFoundError):
-                    folder.rmdir()  # left behind by a machine's sudden death of both grader and janitor
-                folder.mkdir()
-            for file, value in settings:
-                if file.exists():
-                    file.write_text(str(value))
-        except OSError as problem:
-            raise SandboxError(f"cannot set the limits of the sandbox: {problem}") from None
-        self.limit_memory = "memory" in self._v1 or self._v2 is not None
-
-    def kills(self) -> int:
-        """How many of its processes were killed for the memory so far."""
-        files = [self._v1["memory"] / "memory.oom_control"] if "memory" in self._v1 else []
-        files += [self._v2 / "memory.events"] if self._v2 else []
-        for file in files:
-            with contextlib.suppress(OSError):
-                counts = dict(line.split() for line in file.read_text().splitlines())
-                return int(counts.get("oom_kill", 0))
-        return 0
-
-
-def _own_cgroups() -> dict[str, str]:
-    """controller → this process's path in its hierarchy; "" is that of version 2."""
-    found = {}
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            _, controllers, path = line.split(":", 2)
-            found.update(dict.fromkeys(controllers.split(","), path))
-    return found
-
-
-def _v1_controllers() -> dict[str, Path]:
-    """controller → the folder of this process's own cgroup."""
-    own, found = _own_cgroups(), {}
-    for _, _, place, kind, options in _mounts():
-        if kind == "cgroup":
-            for controller in options.split(","):
-                if controller in own:
-                    folder = Path(place + own[controller])
-                    found[controller] = folder if folder.is_dir() else Path(place)
-    return found
-
-
-def _v2_parent(name: str) -> Path | None:
-    """The folder for a cgroup of version 2 whose memory can be limited, or None."""
-    own = _own_cgroups().get("")
-    for _, _, place, kind, _ in _mounts():
-        if kind == "cgroup2" and own is not None:
-            for parent in (Path(place + own), Path(place + own).parent, Path(place)):
-                with contextlib.suppress(OSError):
-                    handed_down = (parent / "cgroup.subtree_control").read_text().split()
-                    if {"memory", "pids"} <= set(handed_down) and os.access(parent, os.W_OK):
-                        return parent / name
-    return None
-
-
-def _mounts():
-    """source, options, place, type, options of the file system."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/mountinfo").read_text().splitlines():
-            fields, _, rest = line.partition(" - ")
-            kind, source, options = rest.split(" ", 2)
-            yield source, fields.split()[5], fields.split()[4], kind, options
-
-
-def _memory_of(pid: int) -> int:
-    """Bytes of resident memory of a process and all its descendants."""
-    children, resident = {}, {}
-    page = os.sysconf("SC_PAGE_SIZE")
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
-                children.setdefault(int(fields[1]), []).append(int(folder.name))
-                resident[int(folder.name)] = int(fields[21]) * page
-    total, left = 0, [pid]
-    while left:
-        one = left.pop()
-        total += resident.get(one, 0)
-        left += children.pop(one, [])
-    return total
-
-
-# ---- Who, where, and what of the kernel -----------------------------------------------------------------
+# ---- Who and where -------------------------------------------------------------------------------------
 
 
 _launcher = ThreadPoolExecutor(1, "sandbox")
@@ -569,65 +417,3 @@ def _signal(status: int) -> str:
         return signal.Signals(status - 128).name
     except ValueError:
         return f"exit status {status}"
-
-
-class _Comparison(ctypes.Structure):
-    """struct scmp_arg_cmp of libseccomp."""
-
-    _fields_ = [
-        ("argument", ctypes.c_uint),
-        ("operator", ctypes.c_int),
-        ("first", ctypes.c_uint64),
-        ("second", ctypes.c_uint64),
-    ]
-
-
-# What no web server or notebook needs, and what kernels have been broken into by (after flatpak's list).
-FORBIDDEN = (
-    "ptrace process_vm_readv process_vm_writev kcmp pidfd_getfd keyctl add_key request_key bpf "
-    "perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register unshare setns mount "
-    "umount2 pivot_root chroot move_mount open_tree fsopen fsconfig fsmount fspick mount_setattr "
-    "name_to_handle_at open_by_handle_at quotactl swapon swapoff reboot acct syslog kexec_load "
-    "kexec_file_load init_module finit_module delete_module iopl ioperm modify_ldt personality "
-    "settimeofday clock_settime adjtimex clock_adjtime mbind move_pages migrate_pages set_mempolicy "
-    "vhangup nfsservctl uselib lookup_dcookie fanotify_init "
-)
-CLONE_NEW = 0x7E020080  # every CLONE_NEW… flag
-TIOCSTI, TIOCLINUX = 0x5412, 0x541C
-LARGEST_FAMILY = 16  # AF_NETLINK; behind it: AF_PACKET, AF_ALG, AF_VSOCK (a way out of a virtual machine), …
-
-
-def _write_seccomp_filter(file: Path) -> None:
-    """The filter of system calls, as bwrap reads it. Raises SandboxError without libseccomp."""
-    name = ctypes.util.find_library("seccomp") or "libseccomp.so.2"
-    try:
-        library = ctypes.CDLL(name, use_errno=True)
-    except OSError:
-        raise SandboxError(f"libseccomp missing: {APT}") from None
-    allow, refuse, masked, greater = 0x7FFF0000, 0x00050000, 7, 6
-    library.seccomp_init.restype = ctypes.c_void_p
-    filter_ = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(allow)))
-
-    def forbid(call: str, error: int, *comparisons):
-        number = library.seccomp_syscall_resolve_name(call.encode())
-        array = (_Comparison * len(comparisons))(*comparisons)
-        if number >= 0:  # below: this processor has no such call
-            status = library.seccomp_rule_add_array(
-                filter_, ctypes.c_uint32(refuse | error), number, len(comparisons), array
-            )
-            if status:
-                raise SandboxError(f"libseccomp: {os.strerror(-status)} for {call}")
-
-    for call in FORBIDDEN.split():
-        forbid(call, errno.EPERM)
-    forbid("clone3", errno.ENOSYS)  # its flags cannot be seen; glibc then takes clone
-    for bit in range(32):
-        if CLONE_NEW >> bit & 1:
-            forbid("clone", errno.EPERM, _Comparison(0, masked, 1 << bit, 1 << bit))
-    for request in (TIOCSTI, TIOCLINUX):
-        forbid("ioctl", errno.EPERM, _Comparison(1, masked, 0xFFFFFFFF, request))
-    forbid("socket", errno.EAFNOSUPPORT, _Comparison(0, greater, LARGEST_FAMILY, 0))
-    forbid("socketpair", errno.EAFNOSUPPORT, _Comparison(0, greater, LARGEST_FAMILY, 0))
-    with file.open("wb") as opened:
-        library.seccomp_export_bpf(filter_, opened.fileno())
-    library.seccomp_release(filter_)

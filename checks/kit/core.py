@@ -39,7 +39,7 @@ class Gone(CannotCheck):
 @dataclass
 class Check:
     name: str  # "m2.a pixel of 256 is refused"
-    number: float  # its place in the report, stable across runs: milestone and place in the file
+    number: float  # its place in the report, stable across runs: milestone and place in its files
     sentence: str
     function: Callable
     points: float
@@ -48,7 +48,7 @@ class Check:
     hint: str
     seconds: float
     last: bool = False  # runs although the server is gone: to say so
-    only: str = ""  # where it applies; elsewhere it is not even planned (see WHERE)
+    only: Callable[[dict], bool] | None = None  # where it applies; elsewhere it is not even planned
 
     @property
     def milestone(self) -> str:
@@ -75,9 +75,8 @@ def at_most(seconds: float):
     return _mark(seconds=seconds)
 
 
-def only(where: str):
-    """Where the check applies: a key of WHERE. Elsewhere it is neither run nor counted."""
-    assert where in WHERE
+def only(where: Callable[[dict], bool]):
+    """Where the check applies: a question about what is given. Elsewhere it is neither run nor counted."""
     return _mark(only=where)
 
 
@@ -99,7 +98,7 @@ def is_check(function) -> bool:
 
 
 def declared(function, place: int) -> Check:
-    """The Check that a decorated test function declares; `place` counts the checks of its file from 1."""
+    """The Check that a decorated test function declares; `place` counts those of its milestone from 1."""
     milestone = re.search(r"(m\d)_\w+$", function.__module__)[1]
     marks = function.check
 
@@ -117,40 +116,46 @@ def declared(function, place: int) -> Check:
         hint=marks.get("hint", ""),
         seconds=marks.get("seconds", SECONDS),
         last=marks.get("last", False),
-        only=marks.get("only", ""),
+        only=marks.get("only"),
     )
 
 
-WHERE = {  # what a check may need, beside a server, to make sense
-    "documentation is on": lambda given: bool(given.get("api") and given["api"].debug),
-    "documentation is off": lambda given: bool(given.get("api") and not given["api"].debug),
-    "several addresses": lambda given: bool(given.get("api") and given["api"].own_addresses),
-    "GET /version is documented": lambda given: "/version" in _fourth(given),
-    "POST /feedback is documented": lambda given: "/feedback" in _fourth(given),
-    "POST /classify/batch is documented": lambda given: "/classify/batch" in _fourth(given),
-    "a fourth endpoint takes a body": lambda given: bool({"/feedback", "/classify/batch"} & _fourth(given)),
-    "a fourth endpoint asks for the key": lambda given: "a key" in _fourth(given),
-}
+def documentation_is_on(given: dict) -> bool:
+    """Whether the server runs with DEBUG=true."""
+    return bool(given.get("api") and given["api"].debug)
 
 
-def _fourth(given: dict) -> set[str]:
-    """The fourth endpoints that the server documents, and "a key" where one of them asks for it."""
-    from checks.test_m5_fourth_endpoint import documented  # m5 knows how to read them
+def documentation_is_off(given: dict) -> bool:
+    """Whether the server runs with DEBUG=false."""
+    return bool(given.get("api") and not given["api"].debug)
 
-    return documented(given["api"]) if given.get("api") else set()
+
+def there_are_several_addresses(given: dict) -> bool:
+    """Whether the server can be asked as several clients: on loopback."""
+    return bool(given.get("api") and given["api"].own_addresses)
+
+
+def plan_of(check: Check) -> dict:
+    """What a report knows of a check before it runs."""
+    return {
+        name: getattr(check, name)
+        for name in ("name", "number", "milestone", "sentence", "points", "stretch")
+    }
 
 
 def applying(checks: list[Check], given: dict) -> list[Check]:
     """The checks that make sense for what is given."""
-    return [check for check in checks if not check.only or WHERE[check.only](given)]
+    return [check for check in checks if not check.only or check.only(given)]
 
 
-def checks_of(module) -> list[Check]:
-    """The checks of a module in the order in which they stand there."""
-    functions = [function for function in vars(module).values() if is_check(function)]
-    functions = [function for function in functions if function.__module__ == module.__name__]
-    functions.sort(key=lambda function: function.__code__.co_firstlineno)
-    return [declared(function, place) for place, function in enumerate(functions, 1)]
+def checks_of(*modules) -> list[Check]:
+    """The checks of the files of one milestone, in the order in which they stand there."""
+    found = []
+    for module in modules:
+        functions = [function for function in vars(module).values() if is_check(function)]
+        own = [function for function in functions if function.__module__ == module.__name__]
+        found += sorted(own, key=lambda function: function.__code__.co_firstlineno)
+    return [declared(function, place) for place, function in enumerate(found, 1)]
 
 
 # ---- Running them ---------------------------------------------------------------------------------------
@@ -199,9 +204,7 @@ class Session:
             if name not in self.results:
                 check = self.checks[name]
                 blocked = self._blocked_by(check)
-                self.results[name] = result = (
-                    _result(check, UNCHECKED, reason=blocked) if blocked else self._run(check)
-                )
+                self.results[name] = result = unchecked(check, blocked) if blocked else self._run(check)
                 self.publish(result)
             return self.results[name]
 
@@ -312,12 +315,14 @@ def _verb(status: str) -> str:
     return {FAILED: "failed", UNSTABLE: "is unstable", UNCHECKED: "could not be checked"}[status]
 
 
+def unchecked(check: Check, reason: str) -> Result:
+    """The result of a check that was not run."""
+    return _result(check, UNCHECKED, reason=reason)
+
+
 def _result(check: Check, status: str, seconds: float = 0.0, **told) -> Result:
     return Result(
-        **{
-            name: getattr(check, name)
-            for name in ("name", "number", "milestone", "sentence", "points", "stretch")
-        },
+        **plan_of(check),
         status=status,
         earned=check.points if status == PASSED else 0,
         seconds=round(seconds, 3),

@@ -1,7 +1,7 @@
 """What the checks expect, in the words that a student reads."""
 
-from checks.kit.client import Answer
 from checks.kit.core import Failed
+from checks.kit.exchange import Answer
 
 NAMES = {
     200: "200 (OK)",

@@ -13,14 +13,18 @@ import subprocess
 import sys
 import time
 import uuid
-import zipfile
 from pathlib import Path
 
 import pytest
+from submissions import hand_in
 
 from bench import grading as bench
-from checks.classroom import grade, gradebook
+from checks import grade
+from checks.classroom import box as boxes
+from checks.classroom import records
+from checks.classroom.one import asks_for
 from checks.kit import grading
+from checks.kit.core import unchecked
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = ["--limit", "12/5"]  # a short window
@@ -39,13 +43,6 @@ REMEDIES = {  # what was handed in, and how it is explained
 }
 SOCKET = "import socket, time\nheld = socket.create_server(('127.0.0.1', {}))\nprint('ready')\n"
 BABBLE = "while True:\n    one, _ = held.accept()\n    one.sendall(b'hello\\r\\n')\n    one.close()\n"
-
-
-def hand_in(folder: Path, name: str, server: str | None = None, file: str = "server.py") -> Path:
-    """A submission that is this file alone."""
-    (folder / name).mkdir(parents=True)
-    (folder / name / (file if server is not None else "README.md")).write_text(server or "hello")
-    return folder / name
 
 
 def rows(out: Path) -> dict[str, dict]:
@@ -160,25 +157,6 @@ def test_a_changed_submission_alone_is_graded_again_and_the_difference_is_shown(
     assert (tmp_path / "grades" / "changes.csv").read_text().count(f"{mended},m1.a wrong verb gets 405") == 1
 
 
-def test_a_changed_check_grades_again_what_it_affects(tmp_path, monkeypatch):
-    old = {"submission": "s", "status": gradebook.GRADED, "again": False, "doubtful": False, "limit": 600}
-    names = ("all", "m1", "m2", "m3", "m4", "m5")
-    old["grader"] = dict.fromkeys(names, "old")
-
-    def again(*changed, **more):
-        return grade.outdated(old | more, "s", old["grader"] | dict.fromkeys(changed, "new"), 600)
-
-    assert again() == set()
-    assert again("m4") == {"m4"}
-    assert again("m3") == {"m3"}
-    assert again("m1") >= {"m1", "m2", "m3"} and "m4" not in again("m1")
-    assert again("all") == set(names[1:])
-    assert again(submission="t") == again(again=True) == again(doubtful=True) == set(names[1:])
-    assert again("m4", status=gradebook.NOT_GRADED) == set(names[1:])
-    assert grade.outdated(old | {"status": gradebook.NOT_GRADED}, "s", old["grader"], 900) == set(names[1:])
-    assert grade.outdated(None, "s", old["grader"], 600) == set(names[1:])
-
-
 def test_a_changed_unit_check_starts_no_server_and_keeps_the_rest(a_class, tmp_path):
     handed_in, out, students, _ = a_class
     student = next(iter(students))
@@ -215,32 +193,9 @@ def test_who_was_slow_among_others_is_graded_again_alone(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "ada: was slow or unstable, and is graded again when there is time" in out
     assert graded_lines(out) == ["ada"]  # counted once
-    assert not gradebook.load(tmp_path / "grades" / "ada")["doubtful"]
+    assert not records.load(tmp_path / "grades" / "ada")["doubtful"]
     assert grade.main(line) == 0
     assert graded_lines(capsys.readouterr().out) == []
-
-
-def test_every_part_of_a_submission_counts(tmp_path):
-    folder = hand_in(tmp_path, "ada", "x")
-    seen = {grade.digest_of(folder)}
-    (folder / "server.py").write_text("y")
-    seen.add(grade.digest_of(folder))
-    (folder / "server.py").rename(folder / "main.py")
-    seen.add(grade.digest_of(folder))
-    (folder / "link").symlink_to("/etc/passwd")
-    seen.add(grade.digest_of(folder))
-    (folder / "main.py").chmod(0o700)
-    seen.add(grade.digest_of(folder))
-    os.mkfifo(folder / "pipe")
-    seen.add(grade.digest_of(folder))
-    assert len(seen) == 6
-    assert grade.digest_of(folder) in seen
-
-
-def test_the_limit_and_the_seed_count_and_the_jobs_do_not():
-    one = grade.grader_digests({"limit": "30/minute", "milestone": "", "seed": 0})
-    assert one != grade.grader_digests({"limit": "20/minute", "milestone": "", "seed": 0})
-    assert one != grade.grader_digests({"limit": "30/minute", "milestone": "", "seed": 1})
 
 
 # ---- Interrupted ----------------------------------------------------------------------------------------
@@ -357,7 +312,7 @@ def test_a_time_limit_ends_a_submission(tmp_path, capsys):
     assert (
         grade.main([str(tmp_path / "ada"), "--out", str(tmp_path / "grade"), *LIMIT, "--seconds", "3"]) == 1
     )
-    assert gradebook.load(tmp_path / "grade")["why"].startswith("over its time limit of 3 s: ")
+    assert records.load(tmp_path / "grade")["why"].startswith("over its time limit of 3 s: ")
     assert not [child for child in children() if "checks" in child]
 
 
@@ -372,7 +327,7 @@ def children() -> list[str]:
 
 
 def test_a_grader_ends_with_the_class_that_started_it():
-    inner = "import os, time; from checks.classroom import grade; grade.die_with(os.getppid()); "
+    inner = "import os, time; from checks.classroom import one; one.die_with(os.getppid()); "
     inner += "print(os.getpid(), flush=True); time.sleep(60)"
     outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
     process = subprocess.Popen([sys.executable, "-c", outer], cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -396,10 +351,8 @@ esac
 
 
 def test_with_a_box_the_submission_is_deployed_and_the_machine_is_graded(tmp_path, monkeypatch):
-    online = [
-        check for check in grading.all_checks() if check.milestone == "m4" and grade.asks_for(check, "prod")
-    ]
-    results = [grade.unchecked(check, "") for check in online]
+    online = [check for check in grading.all_checks() if check.milestone == "m4" and asks_for(check, "prod")]
+    results = [unchecked(check, "") for check in online]
     for result in results[1:]:
         result.status, result.earned = "passed", result.points
     (tmp_path / "report.json").write_text(
@@ -408,7 +361,7 @@ def test_with_a_box_the_submission_is_deployed_and_the_machine_is_graded(tmp_pat
     box = tmp_path / "box"
     box.write_text(FAKE_BOX.format(log=tmp_path / "log", report=tmp_path / "report.json"))
     box.chmod(0o755)
-    monkeypatch.setattr(grade, "BOX", box)
+    monkeypatch.setattr(boxes, "BOX", box)
     folder = bench.make_submission(tmp_path / "ada", bench.CORRECT)
     line = [str(folder), "--out", str(tmp_path / "grade"), "--milestone", "m4", "--box"]
     assert grade.main(line) == 0
@@ -423,60 +376,7 @@ def test_with_a_box_the_submission_is_deployed_and_the_machine_is_graded(tmp_pat
     assert [one["reason"].endswith(" up failed: no root") for one in told].count(True) == len(online)
 
 
-# ---- What is handed in, and how it is called ------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("files", "command"),
-    [
-        ({"server.py": "import bottle"}, ["python", "server.py"]),
-        ({"server.py": "app = FastAPI()\n"}, "server:app"),
-        (
-            {"server.py": "app = Flask(__name__)\nif __name__ == '__main__':\n    app.run()\n"},
-            ["python", "server.py"],
-        ),
-        ({"app/main.py": "app = FastAPI()\nuvicorn.run(app)\n"}, "app.main:app"),
-        ({"main.py": "app: FastAPI = FastAPI()\n"}, "main:app"),
-        ({"app.py": "run(host='127.0.0.1')\n", "other.py": ""}, ["python", "app.py"]),
-    ],
-)
-def test_the_server_is_found(tmp_path, files, command):
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    found = grade.find_server(tmp_path)
-    assert found == command or (command in found and "uvicorn" in found)
-
-
-def test_a_linked_server_or_unit_is_not_followed(tmp_path):
-    (tmp_path / "server.py").symlink_to(ROOT / "server.py")
-    (tmp_path / "a.service").symlink_to(ROOT / "deploy" / "pixelwise.service")
-    with pytest.raises(grade.CannotGrade):
-        grade.find_server(tmp_path)
-    assert grade.find_unit(tmp_path) is None
-
-
-def test_a_class_is_told_from_a_submission(tmp_path):
-    assert not grade.is_class(hand_in(tmp_path, "ada", "x"))
-    assert not grade.is_class(hand_in(tmp_path / "ben", "app", "x", "main.py").parent)
-    assert grade.is_class(tmp_path)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(grade.Usage, match="name the folder that holds one of these"):
-        grade.is_class(tmp_path / "empty")
-
-
-def test_folders_and_zips_survive_the_way_to_a_worker(tmp_path):
-    folder = hand_in(tmp_path, "ada", "x")
-    (folder / "models").mkdir()
-    (folder / "models" / "out").symlink_to("/tmp")
-    (folder / "run.sh").write_text("x")
-    (folder / "run.sh").chmod(0o755)
-    sent = grade.unpack(grade.pack(folder), tmp_path / "there")
-    assert grade.digest_of(sent) == grade.digest_of(folder)
-    with zipfile.ZipFile(tmp_path / "ben.zip", "w") as archive:
-        archive.writestr("server.py", "x")
-    sent = grade.unpack(grade.pack(tmp_path / "ben.zip"), tmp_path / "there")
-    assert sent.read_bytes() == (tmp_path / "ben.zip").read_bytes()
+# ---- How it is called -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -500,14 +400,3 @@ def test_a_wrong_call_is_explained(tmp_path, monkeypatch, capsys, line, remedy):
     monkeypatch.chdir(tmp_path)
     assert grade.main(line) == 2
     assert remedy in capsys.readouterr().err
-
-
-def test_seeds_differ_between_students_and_not_between_runs():
-    assert grade.seed_of("ada", 0) == grade.seed_of("ada", 0)
-    assert len({grade.seed_of("ada", 0), grade.seed_of("ben", 0), grade.seed_of("ada", 1)}) == 3
-
-
-def test_every_milestone_has_a_digest_of_its_own():
-    digests = grade.grader_digests({})
-    assert set(digests) == {"all", *(name[:2] for name in grading.MILESTONES)}
-    assert len(set(digests.values())) == len(digests)

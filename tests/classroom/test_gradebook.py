@@ -8,7 +8,8 @@ import json
 
 import pytest
 
-from checks.classroom import gradebook
+from checks.classroom import class_page, gradebook, records
+from checks.gradebook import main
 from checks.kit import core, grading
 from checks.report import model as report
 
@@ -34,9 +35,9 @@ def record(name="ada", failed=(), unchecked=(), why="", **more) -> dict:
         "versions": {},
         "planned": [],
     }
-    status = gradebook.NOT_GRADED if why else gradebook.GRADED
+    status = records.NOT_GRADED if why else records.GRADED
     return {
-        **{"version": gradebook.VERSION, "name": name, "status": status, "why": why, "detail": "", "seed": 1},
+        **{"version": records.VERSION, "name": name, "status": status, "why": why, "detail": "", "seed": 1},
         **{"submission": "0", "grader": {"all": "0"}, "notes": [], "log": "", "labs": None, "seconds": {}},
         "doubtful": False,
         "report": report.build(header, results, report.now()),
@@ -45,7 +46,7 @@ def record(name="ada", failed=(), unchecked=(), why="", **more) -> dict:
 
 
 def grade(*arguments, **more) -> dict:
-    return gradebook.grade_of(record(*arguments, **more))
+    return records.grade_of(record(*arguments, **more))
 
 
 def rows(grades) -> list[dict]:
@@ -89,19 +90,19 @@ def test_times_and_addresses_are_no_part_of_the_grade():
     other = copy.deepcopy(one) | {"seconds": {"total": 7}, "detail": "pid 77", "log": "x"}
     other["report"] |= {"started": "later", "url": "http://127.0.0.1:9999"}
     other["report"]["results"][0]["seconds"] = 99
-    assert gradebook.grade_of(one) == gradebook.grade_of(other)
+    assert records.grade_of(one) == records.grade_of(other)
 
 
 def test_a_changed_grade_is_told_check_by_check():
     old, new = grade(), grade(failed=SOME[:1])
-    assert gradebook.differences(old, new)[0] == (SOME[0], "2 of 2, passed", "0 of 2, failed")
-    assert gradebook.differences(old, new)[-1][0] == "points"
-    assert gradebook.differences(old, copy.deepcopy(old)) == []
+    assert records.differences(old, new)[0] == (SOME[0], "2 of 2, passed", "0 of 2, failed")
+    assert records.differences(old, new)[-1][0] == "points"
+    assert records.differences(old, copy.deepcopy(old)) == []
 
 
 def test_a_student_that_is_saved_again_keeps_the_grade_before(tmp_path):
-    assert gradebook.save(tmp_path / "ada", record()) == []
-    changed = gradebook.save(tmp_path / "ada", record(failed=SOME[:1]))
+    assert records.save(tmp_path / "ada", record()) == []
+    changed = records.save(tmp_path / "ada", record(failed=SOME[:1]))
     assert [what for what, _, _ in changed] == [SOME[0], "points"]
     gradebook.write_class(tmp_path, ["ada"])
     assert (tmp_path / "changes.csv").read_text().splitlines()[
@@ -111,18 +112,18 @@ def test_a_student_that_is_saved_again_keeps_the_grade_before(tmp_path):
 
 
 def test_a_doubtful_grade_is_never_told_as_the_one_before(tmp_path):
-    gradebook.save(tmp_path / "new", record(failed=SOME[:1], doubtful=True))
-    assert gradebook.save(tmp_path / "new", record()) == []
-    gradebook.save(tmp_path / "old", record(failed=SOME[1:2]))
-    gradebook.save(tmp_path / "old", record(failed=SOME[1:2], doubtful=True))
-    assert [what for what, _, _ in gradebook.save(tmp_path / "old", record())] == [SOME[1], "points"]
+    records.save(tmp_path / "new", record(failed=SOME[:1], doubtful=True))
+    assert records.save(tmp_path / "new", record()) == []
+    records.save(tmp_path / "old", record(failed=SOME[1:2]))
+    records.save(tmp_path / "old", record(failed=SOME[1:2], doubtful=True))
+    assert [what for what, _, _ in records.save(tmp_path / "old", record())] == [SOME[1], "points"]
 
 
 def test_a_torn_record_counts_as_none(tmp_path):
-    gradebook.save(tmp_path / "ada", record())
+    records.save(tmp_path / "ada", record())
     file = tmp_path / "ada" / "record.json"
     file.write_text(file.read_text()[:-100])
-    assert gradebook.load(tmp_path / "ada") is None
+    assert records.load(tmp_path / "ada") is None
 
 
 def test_a_student_has_all_the_files(tmp_path):
@@ -131,7 +132,7 @@ def test_a_student_has_all_the_files(tmp_path):
         "answers": [{"lab": "05", "question": "Why?", "answer": "# Because\n```\n<b>x\x1b[31m"}],
         "files": {"02.ipynb": "e30="},
     }
-    gradebook.save(tmp_path, record(labs=labs, log="a\x1b[31mb\nc"))
+    records.save(tmp_path, record(labs=labs, log="a\x1b[31mb\nc"))
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {
         *(
@@ -152,7 +153,7 @@ def test_a_student_has_all_the_files(tmp_path):
 
 
 def test_who_could_not_be_graded_reads_why_first(tmp_path):
-    gradebook.save(tmp_path, record(unchecked=SOME, why="the zip is broken", detail="<i>x"))
+    records.save(tmp_path, record(unchecked=SOME, why="the zip is broken", detail="<i>x"))
     assert "Could not be graded: the zip is broken." in (tmp_path / "report.html").read_text()
     assert "&lt;i&gt;x" in (tmp_path / "report.html").read_text()
     assert "Could not be graded: the zip is broken." in (tmp_path / "report.md").read_text()
@@ -184,14 +185,14 @@ CLASS = [
 
 
 def test_the_page_shows_who_fails_alike():
-    assert gradebook.clusters(CLASS[:-1]) == [
+    assert class_page.clusters(CLASS[:-1]) == [
         ((SOME[0],), ["same 0", "same 1", "same 2"]),
         ((SOME[1],), ["alone"]),
     ]
 
 
 def test_the_page_has_its_pictures_and_a_link_for_everybody():
-    page = Page(gradebook.class_page(CLASS))
+    page = Page(class_page.class_page(CLASS))
     assert page.tags.count("svg") > 4 and "script" not in page.tags
     for name in ("ok%200", "same%202", "alone", "broken"):
         assert f"{name}/report.html" in page.links
@@ -201,34 +202,34 @@ def test_the_page_has_its_pictures_and_a_link_for_everybody():
 
 
 def test_the_page_says_what_nobody_and_everybody_passes():
-    page = gradebook.class_page([grade("a", failed=SOME[:1]), grade("b", failed=SOME[:1])])
+    page = class_page.class_page([grade("a", failed=SOME[:1]), grade("b", failed=SOME[:1])])
     assert "Nobody passes (1)" in page and "Everybody passes (2)" in page
 
 
 def test_who_could_not_be_graded_is_no_zero_on_the_page():
-    page = gradebook.class_page(CLASS)
+    page = class_page.class_page(CLASS)
     assert "Without a grade (1)" in page and "the zip is broken: hand in another" in page
     assert "<dt>median</dt>" in page and "0 of" not in page.partition("Students</h2>")[2]
 
 
 def test_a_class_of_nobody_and_one_without_any_grade_have_a_page():
-    gradebook.class_page([])
-    gradebook.class_page(CLASS[-1:])
+    class_page.class_page([])
+    class_page.class_page(CLASS[-1:])
 
 
 def test_no_name_and_no_text_becomes_markup():
     evil = '"><script>alert(1)</script>\x1b[2J\u202e'
-    page = Page(gradebook.class_page([grade(evil), grade(f"{evil}2", why=evil)], {f"{evil}2": evil}))
+    page = Page(class_page.class_page([grade(evil), grade(f"{evil}2", why=evil)], {f"{evil}2": evil}))
     assert "script" not in page.tags
     assert not set("\x1b\u202e") & set(page.text)
 
 
 def test_the_pages_can_be_written_again_from_the_records(tmp_path, capsys):
-    gradebook.save(tmp_path / "ada", record())
+    records.save(tmp_path / "ada", record())
     gradebook.write_class(tmp_path, ["ada"])
     before = (tmp_path / "index.html").read_bytes()
     (tmp_path / "index.html").unlink()
     (tmp_path / "ada" / "report.html").unlink()
-    assert gradebook.main([str(tmp_path)]) == 0
+    assert main([str(tmp_path)]) == 0
     assert (tmp_path / "index.html").read_bytes() == before and (tmp_path / "ada" / "report.html").exists()
-    assert gradebook.main([]) == 2
+    assert main([]) == 2

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from hostile import DEAD, ENDLESS, HONEST, NO_MORE, TABLE, Place, Targets, words_of
 
-from checks.classroom import gradebook, sandbox
+from checks.classroom import limits, records, sandbox
 from checks.kit.core import PASSED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +25,7 @@ LAZY_ONE = "a lazy one"
 SECONDS = {"patient": 120, "endless": 8}  # the first is never reached
 MARGIN = 8  # seconds that the grader may take to stop a submission, on a busy machine
 pytestmark = pytest.mark.skipif(
-    not all(map(shutil.which, ("bwrap", "unshare", "setpriv", "ip"))), reason=f"needs {sandbox.APT}"
+    not all(map(shutil.which, ("bwrap", "unshare", "setpriv", "ip"))), reason=f"needs {limits.APT}"
 )
 
 
@@ -105,7 +105,7 @@ class Class:
             )
         self.told = [process.communicate()[0].decode() for process in running]
         self.records = {
-            folder.name: gradebook.load(folder)
+            folder.name: records.load(folder)
             for folder in self.folder.glob("grades of the */*")
             if folder.is_dir()
         }
@@ -121,7 +121,7 @@ class Class:
 @pytest.mark.parametrize("name", HONEST_ONES)
 def test_an_honest_submission_gets_full_marks_beside_all_the_others(graded, name):
     lost = {check: status for check, status in graded.statuses(name).items() if status != PASSED}
-    assert graded.records[name]["status"] == gradebook.GRADED and not lost, graded.told
+    assert graded.records[name]["status"] == records.GRADED and not lost, graded.told
 
 
 def test_a_lazy_submission_gets_some_points_and_not_all(graded):
@@ -132,7 +132,7 @@ def test_a_lazy_submission_gets_some_points_and_not_all(graded):
 def test_a_hostile_submission_gains_no_point(graded, name):
     outcome, record = TABLE[name].outcome, graded.records[name]
     if outcome in (DEAD, ENDLESS):
-        assert (record["status"], graded.earned(name)) == (gradebook.NOT_GRADED, 0)
+        assert (record["status"], graded.earned(name)) == (records.NOT_GRADED, 0)
     elif outcome == NO_MORE:
         assert graded.earned(name) < graded.earned(HONEST_ONES[0])
     else:

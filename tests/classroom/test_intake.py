@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from checks.classroom import intake
 from checks.classroom.intake import Submission, SubmissionError, fetch, name_of
-from checks.classroom.sandbox import visible
+from checks.classroom.limits import visible
 
 pytestmark = pytest.mark.filterwarnings("ignore:Duplicate name")
 

@@ -14,12 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checks.classroom import sandbox
-from checks.classroom.sandbox import Sandbox, SandboxError, in_fresh_network, size, visible
+from checks.classroom.limits import APT, SandboxError, size, visible
+from checks.classroom.sandbox import Sandbox, in_fresh_network
 
+ROOT = Path(__file__).resolve().parents[2]
 DRIVER = Path(__file__).parents[1] / "hostile" / "driver.py"
 NOBODY = 61_234  # an ordinary user, when root runs the tests
 pytestmark = pytest.mark.skipif(
-    not all(map(shutil.which, ("bwrap", "unshare", "setpriv", "ip"))), reason=f"needs {sandbox.APT}"
+    not all(map(shutil.which, ("bwrap", "unshare", "setpriv", "ip"))), reason=f"needs {APT}"
 )
 
 
@@ -109,7 +111,7 @@ def test_it_sees_no_process_but_its_own(driver, folder):
 def test_it_sees_no_file_of_anybody_else(driver, folder, tmp_path):
     (tmp_path / "neighbour.txt").write_text("secret")
     looked_for = ["/etc/shadow", "/home", "/var", "/run", "/srv", "/mnt", "/sys", "/opt", "/root/.bashrc"]
-    looked_for += map(str, [tmp_path / "neighbour.txt", folder, DRIVER, sandbox.ROOT / "README.md"])
+    looked_for += map(str, [tmp_path / "neighbour.txt", folder, DRIVER, ROOT / "README.md"])
     program = f"import os; print([one for one in {looked_for} if os.path.lexists(one)])"
     assert lines(driver.python(folder, program)) == ["[]"]
 

@@ -1,7 +1,6 @@
 """The course's stack with what the contract adds to it: FastAPI, pydantic and slowapi's storage (limits)."""
 
 import hmac
-import json
 import math
 import os
 import time
@@ -9,6 +8,7 @@ import uuid
 
 import numpy as np
 import serve
+from contract import COUNT, KEY, SECONDS, budget, parsed, what_is_wrong_with
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
@@ -20,8 +20,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from models.classifier import classify_batch
 
-KEY, DEBUG = os.environ["KEY"], os.environ.get("DEBUG") == "1"
-COUNT, SECONDS = (int(float(part)) for part in os.environ["LIMIT"].split("/"))
+DEBUG = os.environ.get("DEBUG") == "1"
 LIMIT, limiter = parse(f"{COUNT} per {SECONDS} second"), FixedWindowRateLimiter(MemoryStorage())
 
 
@@ -48,33 +47,16 @@ def within_budget(request: Request) -> None:
     admitted = limiter.hit(LIMIT, request.client.host)
     end, left = limiter.get_window_stats(LIMIT, request.client.host)
     seconds = min(SECONDS, max(1, math.ceil(end - time.time())))
-    request.state.budget = {
-        "RateLimit-Policy": f'"default";q={COUNT};w={SECONDS}',
-        "RateLimit": f'"default";r={left};t={seconds}',
-    }
+    request.state.budget = budget(left, seconds)
     if not admitted:
         raise HTTPException(429, "too many requests", {"Retry-After": str(seconds)})
-
-
-def once(pairs):
-    if len(dict(pairs)) < len(pairs):
-        raise ValueError("a key stands twice")
-    return dict(pairs)
-
-
-def constant(name):
-    raise ValueError(f"{name} is not JSON")
 
 
 def strict(document) -> np.ndarray:
     """pydantic takes "5", true and any row length; the contract does not."""
     rows = ClassifyRequest.model_validate(document).pixels
-    for number, row in enumerate(document["pixels"]):
-        if len(row) != 28:
-            raise refusal(["pixels", number], "28 pixels are needed")
-        for column, pixel in enumerate(row):
-            if type(pixel) not in (int, float) or not 0 <= pixel <= 255:
-                raise refusal(["pixels", number, column], "an integer from 0 to 255 is needed")
+    if wrong := what_is_wrong_with(document["pixels"]):
+        raise refusal(*wrong)
     return np.array(rows, dtype=np.uint8)[np.newaxis]
 
 
@@ -115,8 +97,7 @@ async def classify(request: Request):
     if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
         raise HTTPException(415, "send application/json")
     try:
-        text = (await request.body()).decode()
-        document = json.loads(text, object_pairs_hook=once, parse_constant=constant)
+        document = parsed(await request.body())
     except (ValueError, RecursionError):
         raise refusal([], "not JSON") from None
     try:

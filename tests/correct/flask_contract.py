@@ -3,20 +3,18 @@
 import hmac
 import json
 import math
-import os
 import threading
 import time
 import uuid
 
 import numpy as np
+from contract import COUNT, KEY, SECONDS, budget, parsed, what_is_wrong_with
 from flask import Flask, Response, abort, g, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import make_server
 
 from models.classifier import classify_batch
 
-KEY = os.environ["KEY"]
-COUNT, SECONDS = (float(part) for part in os.environ["LIMIT"].split("/"))
 app = Flask(__name__)
 app.url_map.strict_slashes = True
 windows: dict[str, tuple[int, float]] = {}
@@ -42,10 +40,7 @@ def within_budget():
         used, end = (used, end) if end > now else (0, now + SECONDS)
         windows[request.remote_addr] = (used + 1, end)
     seconds = max(1, math.ceil(end - now))
-    g.budget = {
-        "RateLimit-Policy": f'"default";q={COUNT:g};w={SECONDS:g}',
-        "RateLimit": f'"default";r={max(0, COUNT - used - 1):g};t={seconds}',
-    }
+    g.budget = budget(max(0, COUNT - used - 1), seconds)
     if used >= COUNT:
         refuse(429, "too many requests", Retry_After=str(seconds))
 
@@ -55,16 +50,8 @@ def invalid(kind, loc, message):
 
 
 def picture():
-    def once(pairs):
-        if len(dict(pairs)) < len(pairs):
-            raise ValueError
-        return dict(pairs)
-
-    def constant(name):
-        raise ValueError(name)
-
     try:
-        document = json.loads(request.get_data().decode(), object_pairs_hook=once, parse_constant=constant)
+        document = parsed(request.get_data())
     except (ValueError, RecursionError):
         invalid("json_invalid", [], "not JSON")
     if not isinstance(document, dict) or "pixels" not in document:
@@ -74,13 +61,8 @@ def picture():
     rows = document["pixels"]
     if not isinstance(rows, list) or len(rows) != 28:
         invalid("minItems", ["pixels"], "28 rows are needed")
-    for number, row in enumerate(rows):
-        if not isinstance(row, list) or len(row) != 28:
-            invalid("minItems", ["pixels", number], "28 pixels are needed")
-        for column, pixel in enumerate(row):
-            whole = type(pixel) is int or (type(pixel) is float and pixel.is_integer())
-            if not whole or not 0 <= pixel <= 255:
-                invalid("type", ["pixels", number, column], "an integer from 0 to 255 is needed")
+    if wrong := what_is_wrong_with(rows):
+        invalid("type", *wrong)
     return np.array(rows, dtype=np.uint8).reshape(1, 28, 28)
 
 

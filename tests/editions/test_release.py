@@ -1,6 +1,5 @@
-"""The editions: what is stripped and what stays, what students get; a failed proof leaves nothing."""
+"""The editions: what students get and what not, and that a failed proof leaves nothing."""
 
-import ast
 import json
 import os
 import re
@@ -11,125 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from checks.editions import release
+from checks.editions import files, proof, release, strip, tables, write
 from checks.kit import grading
+from checks.release import main
 
-ROOT = release.ROOT
-STUB = "raise HTTPError(501, 'yours')"
-
-
-# ---- Stripping: only bodies change ----------------------------------------------------------------------
-
-HEADS = (
-    "def {name}():",
-    "def {name}(a, b=1):  # a comment of the signature: it stays",
-    "def {name}(\n{tab}a: int,  # a ( in a comment\n{tab}b=lambda x: {{1: x}},\n{indent}) -> dict[str, int]:",
-    "async def {name}(*, ü=':') -> 'a: b':",
-    "def {name}() -> lambda: 0:",
-    "@decorate({{'a': 1}}, ':')\n{indent}@other\n{indent}def {name}(a=(1, [2], {{3: 4}}), /):",
-    "def {name}(a: slice = x[1:2]) -> x[1:2]:  # ÄÖ",
-)
-DOCSTRINGS = (
-    None,
-    '"""One line."""',
-    '"""Two lines,\n  with a # and def f():\n{indent}"""  # a comment behind it: it stays',
-    "'ümlaut'",
-    '("in parentheses")',
-)
-BODIES = (
-    "return 1",
-    "return 1  # a comment of the body",
-    "# first a comment\n{indent}x = 1\n\n{indent}return x\n{indent}# and one at the end",
-    "if a:\n{indent}{tab}return '''\ndef g():\n  # no comment\n'''\n{indent}return 2",
-    "def inner(c):\n{indent}{tab}return c\n{indent}return inner(\n1)",
-    "x = 1; return x",
-    "x = 'ä' \\\n+ 'b'",
-)
-ONE_LINERS = (  # signature, docstring or nothing, what is left of the line
-    ("def {name}():", " return 1"),
-    ("def {name}(a={{1: 2}}) -> 'ä':", " return 1  # a comment of the body"),
-    ("def {name}(): 'a docstring'", "; return 1"),
-    ('def {name}(): "a docstring"', ""),
-)
-OUTSIDE = (
-    "",
-    "x = 1  # ü\n",
-    "\n\n",
-    "# a comment\n",
-    "text = '''\n  def a():\n'''\n",
-    "\f\n",
-    "if x:\n\ty = 1\n",
-)
-
-
-@st.composite
-def functions(draw, name: str, indent: str, tab: str):
-    """(source, what it has to become once it is chosen), both as lines at this indentation."""
-    more = indent + tab
-    if draw(st.booleans()):
-        head, rest = draw(st.sampled_from(ONE_LINERS))
-        head = head.format(name=name)
-        joint = "; " if "docstring" in head else " "
-        return f"{indent}{head}{rest}\n", f"{indent}{head}{joint}{STUB}\n"
-    head = indent + draw(st.sampled_from(HEADS)).format(name=name, indent=indent, tab=more) + "\n"
-    docstring, body = draw(st.sampled_from(DOCSTRINGS)), draw(st.sampled_from(BODIES))
-    if docstring:
-        head += more + docstring.format(indent=more) + "\n"
-    return head + more + body.format(indent=more, tab=tab) + "\n", head + more + STUB + "\n"
-
-
-@st.composite
-def modules(draw):
-    """(source, names of all functions, names of the chosen ones, what the source has to become)"""
-    tab, newline = draw(st.sampled_from(["    ", "\t", "  "])), draw(st.sampled_from(["\n", "\r\n"]))
-    source = expected = draw(st.sampled_from(OUTSIDE))
-    chosen = []
-    for number in range(draw(st.integers(1, 5))):
-        name, indent = f"f{number}", ""
-        if draw(st.booleans()):
-            name, indent = f"C{number}.f", tab
-            for_both = f"class C{number}:\n{tab}'''A class.'''\n\n"
-            source, expected = source + for_both, expected + for_both
-        whole, stripped = draw(functions(name.rpartition(".")[2], indent, tab))
-        if draw(st.booleans()):
-            chosen.append(name)
-        source, expected = source + whole, expected + (stripped if name in chosen else whole)
-        after = draw(st.sampled_from(OUTSIDE))
-        source, expected = source + after, expected + after
-    return *(text.replace("\n", newline).encode() for text in (source, expected)), chosen
-
-
-@given(modules())
-def test_stripping_changes_the_bodies_of_the_chosen_functions_and_no_other_byte(module):
-    source, expected, chosen = module
-    ast.parse(source)
-    stripped = release.strip(source, dict.fromkeys(chosen, STUB))
-    assert stripped == expected
-    compile(stripped, "stripped", "exec")
-
-
-def test_the_last_line_of_a_file_may_have_no_end():
-    assert release.strip(b"def f():\n  return 1", {"f": STUB}) == f"def f():\n  {STUB}".encode()
-    assert release.strip(b"def f():\n  'doc'", {"f": STUB}) == f"def f():\n  'doc'\n  {STUB}".encode()
-
-
-def test_a_function_inside_a_chosen_one_goes_with_it():
-    source = b"def f():\n  def g():\n    return 1\n  return g\n"
-    assert release.strip(source, {"f": STUB, "f.g": STUB}) == f"def f():\n  {STUB}\n".encode()
-    assert release.strip(source, {"f.g": STUB}) == source.replace(b"return 1", STUB.encode())
-
-
-def test_a_comment_below_a_body_belongs_to_it_if_it_is_indented():
-    source = b"def f():\n  return 1\n\n  # the answer\n\n# the next one\n"
-    assert release.strip(source, {"f": STUB}) == f"def f():\n  {STUB}\n\n# the next one\n".encode()
-
-
-def test_a_function_that_is_not_there_is_an_error_with_its_name():
-    with pytest.raises(release.ReleaseError, match="C.g.*STUBS"):
-        release.strip(b"def g(): return 1\n", {"C.g": STUB})
+ROOT = Path(__file__).resolve().parents[2]
 
 
 # ---- The editions ---------------------------------------------------------------------------------------
@@ -138,7 +24,7 @@ def test_a_function_that_is_not_there_is_an_error_with_its_name():
 @pytest.fixture(scope="module")
 def editions(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("editions")
-    release.write_editions(ROOT, out)
+    write.write_editions(ROOT, out)
     return out
 
 
@@ -149,7 +35,7 @@ def code(notebook: Path, tag: str = "") -> list[dict]:
 
 
 def test_the_instructor_edition_is_the_kit_byte_for_byte(editions):
-    names = release.files_of(ROOT)
+    names = files.files_of(ROOT)
     assert {"server.py", "tests/editions/test_release.py", "checks/release.py", ".ci/run"} <= set(names)
     made = {
         str(path.relative_to(editions / "instructor"))
@@ -168,7 +54,7 @@ def test_a_student_gets_no_answers_no_tests_and_no_tools_of_instructors(editions
     assert {"README.md", "server.py", "checks/test_m3_keys_and_limits.py", "deploy/box/box"} <= names
     for hidden in ("tests", "bench", ".ci", ".git", "checks/release.py", "checks/grade.py", "labs/store.py"):
         assert not (student / hidden).exists(), hidden
-    bodies = release.strip((ROOT / "server.py").read_bytes(), dict.fromkeys(release.STUBS, "pass"))
+    bodies = strip.strip((ROOT / "server.py").read_bytes(), dict.fromkeys(tables.STUBS, "pass"))
     lines = set((ROOT / "server.py").read_text().splitlines()) - set(bodies.decode().splitlines())
     answers = {line.strip() for line in lines if len(line.strip()) > 40}
     for notebook in (ROOT / "labs").glob("*.ipynb"):
@@ -190,7 +76,7 @@ def test_what_a_student_reads_speaks_of_nothing_that_is_not_there(editions):
             r"\b(tests|bench)/|release\.py|AUTHORING|checks\.grade|<!-- instr|all tests", text
         ), name
     readme = (student / "README.md").read_text(encoding="utf-8")
-    for function in release.STUBS:
+    for function in tables.STUBS:
         assert f"| `{function}` in `server.py` |" in readme
 
 
@@ -242,8 +128,8 @@ def test_secrets_and_caches_are_never_copied(in_git, tmp_path):
         for arguments in (["init", "-q"], ["add", "-f", "."], ["rm", "-q", "--cached", "own/d"]):
             subprocess.run(["git", "-C", tmp_path, *arguments], check=True)
         (tmp_path / "new.py").write_text("x")
-    assert release.files_of(tmp_path) == [".gitignore", "a/b.py", "server.py"]
-    assert release.left_out(tmp_path) == (["new.py"] if in_git else [])
+    assert files.files_of(tmp_path) == [".gitignore", "a/b.py", "server.py"]
+    assert files.left_out(tmp_path) == (["new.py"] if in_git else [])
 
 
 def names_in(folder: Path) -> list[str]:
@@ -254,7 +140,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "problem", [release.ReleaseError("the proof failed"), KeyboardInterrupt(), OSError(28, "full")]
+    "problem", [tables.ReleaseError("the proof failed"), KeyboardInterrupt(), OSError(28, "full")]
 )
 def test_after_a_failed_proof_there_are_no_editions(problem, tmp_path, monkeypatch):
     def fails(editions, tell):
@@ -280,7 +166,7 @@ def test_a_folder_with_something_in_it_is_refused_with_the_remedy(tmp_path, caps
     (tmp_path / "mine").write_text("x")
     before = signal.getsignal(signal.SIGTERM)
     try:
-        assert release.main([str(tmp_path)]) == 1
+        assert main([str(tmp_path)]) == 1
     finally:
         signal.signal(signal.SIGTERM, before)
     assert f"rm -r {tmp_path}" in capsys.readouterr().err
@@ -288,7 +174,7 @@ def test_a_folder_with_something_in_it_is_refused_with_the_remedy(tmp_path, caps
 
 
 def test_without_a_folder_it_says_how_it_is_called(capsys):
-    assert release.main([]) == release.main(["--help"]) == 2
+    assert main([]) == main(["--help"]) == 2
     assert "usage: python -m checks.release OUT" in capsys.readouterr().err
 
 
@@ -297,13 +183,15 @@ def test_without_a_folder_it_says_how_it_is_called(capsys):
 
 def test_both_editions_are_what_they_have_to_be(editions, tmp_path, monkeypatch):
     """the proof of every release, without the documentation, and with one lab: test_labs.py runs them all"""
-    monkeypatch.setattr(release, "MODES", ("false",))
+    monkeypatch.setattr(proof, "MODES", ("false",))
+    shown = [name for name in tables.GIFTS if "openapi" in name or "pages are there" in name]
+    monkeypatch.setattr(proof, "GIFTS", {name for name in tables.GIFTS if name not in shown})
     shutil.copytree(editions, tmp_path / "editions")
     for lab in (tmp_path / "editions" / "student" / "labs").glob("*.ipynb"):
         if not lab.name.startswith("01"):
             lab.unlink()
     told = []
-    release.prove(tmp_path / "editions", told.append)
+    proof.prove(tmp_path / "editions", told.append)
     assert "every answer of both editions is JSON" in told
     assert re.search(r"has 0 of the \d\d exercise points", "\n".join(told))
     assert not list(tmp_path.rglob("__pycache__"))
@@ -327,7 +215,7 @@ def results(**statuses: str) -> dict:
                 "reason": "",
                 "received": "a 500",
                 "status": statuses.get(edition, {}).get(check.name)
-                or ("passed" if check.name in release.GIFTS else usual),
+                or ("passed" if check.name in tables.GIFTS else usual),
             }
             for check in checks
         ]
@@ -335,19 +223,20 @@ def results(**statuses: str) -> dict:
 
 
 def test_the_proof_fails_where_the_instructor_loses_or_the_student_gets_a_point():
-    assert release.judge(results(), print) == []
-    (lost,) = set(release.judge(results(instructor={"m1.health answers": "unstable"}), print)[:1])
+    assert proof.judge(results(), print) == []
+    (lost,) = set(proof.judge(results(instructor={"m1.health answers": "unstable"}), print)[:1])
     assert lost.startswith("instructor edition, DEBUG=false: m1.health answers: unstable")
-    won = release.judge(results(student={"m1.health answers": "passed"}), print)
-    assert won[0] == "student edition, DEBUG=false: m1.health answers is passed with nothing written"
-    gift = next(iter(release.GIFTS))
-    assert release.judge(results(student={gift: "failed"}), print) == [
+    exercise = next(one["name"] for one in results()["student", "true"] if one["name"] not in tables.GIFTS)
+    won = proof.judge(results(student={exercise: "passed"}), print)
+    assert won[0] == f"student edition, DEBUG=false: {exercise} is passed with nothing written"
+    gift = next(iter(tables.GIFTS))
+    assert proof.judge(results(student={gift: "failed"}), print) == [
         f"GIFTS names {gift}, which the student edition does not pass"
     ]
 
 
 def test_the_proof_fails_where_a_lab_has_an_error_or_gives_a_point_away():
-    assert release._lab_problems("01", '{"error": "", "won": []}\n') == []
-    assert "NameError" in release._lab_problems("01", '{"error": "NameError: x", "won": []}')[0]
-    assert "a-check says ✓" in release._lab_problems("01", '{"error": "", "won": ["a-check"]}')[0]
-    assert "could not be run" in release._lab_problems("01", "Traceback: no module nbclient")[0]
+    assert proof._lab_problems("01", '{"error": "", "won": []}\n') == []
+    assert "NameError" in proof._lab_problems("01", '{"error": "NameError: x", "won": []}')[0]
+    assert "a-check says ✓" in proof._lab_problems("01", '{"error": "", "won": ["a-check"]}')[0]
+    assert "could not be run" in proof._lab_problems("01", "Traceback: no module nbclient")[0]

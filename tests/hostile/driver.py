@@ -13,18 +13,18 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from checks.classroom import sandbox
+from checks.classroom import cgroups, limits, sandbox
 
 staying = []
 
 
 def answer(request: dict) -> dict:
-    sandbox._v1_controllers, sandbox._v2_parent = CGROUPS
+    cgroups._v1_controllers, cgroups._v2_parent = CGROUPS
     if request.get("without_cgroups"):
-        sandbox._v1_controllers, sandbox._v2_parent = dict, lambda name: None
+        cgroups._v1_controllers, cgroups._v2_parent = dict, lambda name: None
     box = sandbox.Sandbox(
         Path(request["folder"]),
-        sandbox.Limits(**request.get("limits", {})),
+        limits.Limits(**request.get("limits", {})),
         readable=list(map(Path, request.get("readable", []))),
     )
     began = time.monotonic()
@@ -53,11 +53,11 @@ def answer(request: dict) -> dict:
             "why": running.ended,
             "seconds": time.monotonic() - began,
         }
-    except sandbox.SandboxError as problem:
+    except limits.SandboxError as problem:
         return {"error": str(problem)}
 
 
-CGROUPS = sandbox._v1_controllers, sandbox._v2_parent
+CGROUPS = cgroups._v1_controllers, cgroups._v2_parent
 if __name__ == "__main__":
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), flush=True)

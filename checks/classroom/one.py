@@ -1,0 +1,314 @@
+"""Grades one submission, in a process of its own that has no network but its own.
+
+The submission's server runs in a sandbox and is asked from outside, over HTTP. What the submission says of
+itself is never believed.
+"""
+
+import base64
+import contextlib
+import ctypes
+import inspect
+import json
+import os
+import pickle
+import platform
+import re
+import secrets
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+from checks.classroom.handed_in import entries, unpack
+from checks.classroom.intake import SubmissionError, fetch
+from checks.classroom.limits import Limits
+from checks.classroom.records import GRADED, NOT_GRADED, VERSION
+from checks.classroom.sandbox import Sandbox
+from checks.classroom.server import (
+    HOST,
+    PORT,
+    URL,
+    CannotGrade,
+    find_server,
+    find_unit,
+    turn,
+    wait_for,
+    warm_up,
+)
+from checks.kit import core, grading
+from checks.report.model import TITLES, build, clean, now
+
+ROOT = Path(__file__).resolve().parents[2]
+LOG = 64 * 1024  # characters of the server's output that are kept
+LARGEST_FILE = 2 << 20  # bytes of a file of a lab's evidence
+NO_UNIT = "it needs a unit file, and the submission has none: deploy/pixelwise.service"
+# What may be the fault of a machine that is busy with others: it is graded again when it is not
+DOUBT = re.compile("no whole answer within|took longer than the window|time for this check was used up")
+
+
+def asks_for(check: core.Check, argument: str) -> bool:
+    """Whether a check takes this argument."""
+    return argument in inspect.signature(check.function).parameters
+
+
+class Grading:
+    """Grades one submission. task: see `task_for`; tell: called with what it is at, a dict."""
+
+    def __init__(self, task: dict, scratch: Path, tell):
+        self.task, self.scratch, self.tell = task, scratch, tell
+        self.options, self.seed = task["options"], task["seed"]
+        asked = set(filter(None, self.options["milestone"].split(",")))
+        self.wanted = set(task["milestones"]) & (asked or set(TITLES))
+        self.results: dict[str, core.Result] = {}
+        for kept in task["kept"]:  # results of the milestones that are not graded again
+            self.results[kept["name"]] = core.Result(**kept)
+        self.timings: dict[str, float] = {}
+        self.log = ""
+        self.notes: list[str] = []
+
+    def run(self) -> dict:
+        """The record of the submission; see gradebook.py."""
+        began, started = time.monotonic(), now()
+        why = detail = ""
+        root = labs = None
+        try:
+            root = self.fetch()
+            self.grade_unit(root)
+            self.grade_server(root)
+        except CannotGrade as problem:
+            why, detail = str(problem), problem.detail
+            self.leave_out(why)
+        if root:
+            labs = self.rerun_notebooks(root)
+        # its own time: what it waited for others is none of it
+        self.timings["total"] = time.monotonic() - began - self.timings.get("waited for its turn", 0)
+        return record_of(
+            self.task,
+            why,
+            detail,
+            results=list(self.results.values()),
+            times=(started, now()),
+            notes=self.notes,
+            log=self.log,
+            labs=labs,
+            seconds={name: round(seconds, 2) for name, seconds in self.timings.items()},
+        )
+
+    def fetch(self) -> Path:
+        """A safe copy of what was handed in; returns its folder."""
+
+        source = self.task["path"]
+        if self.task["packed"]:
+            source = unpack(self.task["packed"], self.scratch / "sent")
+        try:
+            fetched = fetch(str(source), self.scratch / "submission")
+        except SubmissionError as problem:
+            raise CannotGrade(str(problem)) from None
+        self.notes += fetched.notes
+        return fetched.root
+
+    def checks(self, given: dict) -> list[core.Check]:
+        """The checks of the wanted milestones that can be run with what is given."""
+        asked = self.options["milestone"]
+        milestones = tuple(sorted(self.wanted)) if asked else ()
+        planned = grading.planned(grading.all_checks(), given, milestones)
+        return [check for check in planned if check.milestone in self.wanted]
+
+    def publish(self, result: core.Result) -> None:
+        self.results[result.name] = result
+        told = self.results.values()
+        earned, points = (sum(getattr(one, name) for one in told) for name in ("earned", "points"))
+        self.tell({"at": result.name, "earned": earned, "of": points})
+
+    def grade_unit(self, root: Path) -> None:
+        """The part of m4 that needs no machine."""
+        if "m4" not in self.wanted:
+            return
+        unit = find_unit(root)
+        given = grading.given_for(unit=str(unit), seed=self.seed) if unit else {}
+        session = grading.session(grading.all_checks(), given, self.seed)
+        for check in grading.all_checks():
+            if check.milestone == "m4" and asks_for(check, "unit"):
+                self.publish(session.run(check.name) if unit else core.unchecked(check, NO_UNIT))
+
+    def grade_server(self, root: Path) -> None:
+        """m1, m2, m3, and m5 where there is a fourth endpoint. The server is started twice.
+
+        With DEBUG=false, as in production, everything is graded but the documentation, and that this is
+        hidden; with DEBUG=true, the checks of the documentation, and m5, which reads it.
+        """
+        if {"m1", "m2", "m3"} & self.wanted:
+            with self.serving(root, debug=False) as (given, session):
+                if session.gone:
+                    raise CannotGrade(f"the server does not answer: {session.gone}")
+                for check in self.checks(given):
+                    if asks_for(check, "api") and check.milestone != "m5":
+                        self.publish(session.run(check.name))
+        if {"m2", "m5"} & self.wanted:
+            try:
+                with self.serving(root, debug=True) as (given, session):
+                    for check in self.checks(given):
+                        if check.milestone == "m5" or check.only is core.documentation_is_on:
+                            self.publish(session.run(check.name))
+            except CannotGrade as problem:  # it did serve with DEBUG=false: that grade stands
+                self.leave_out(f"with DEBUG=true, {problem}")
+
+    def leave_out(self, why: str) -> None:
+        """What nobody could ask the server: it could not be checked. m5 is optional and not counted."""
+        for check in grading.all_checks():
+            online = asks_for(check, "prod") or check.milestone == "m5"
+            if check.milestone in self.wanted and not online and check.name not in self.results:
+                self.results[check.name] = core.unchecked(check, why)
+
+    @contextlib.contextmanager
+    def serving(self, root: Path, debug: bool):
+        """The submission's server in its sandbox; gives what the checks are given, and their session.
+        Raises CannotGrade where it does not listen."""
+        key = secrets.token_urlsafe(24)
+        mode = f"DEBUG={'true' if debug else 'false'}"
+        env = {
+            "HOST": HOST,
+            "PORT": str(PORT),
+            "SECRET_API_KEY": key,
+            "DEBUG": mode.removeprefix("DEBUG="),
+            "RATE_LIMIT": self.options["limit"],
+        }
+        command = find_server(root)
+        with contextlib.ExitStack() as using:
+            starting = using.enter_context(contextlib.ExitStack())
+            self.tell({"at": "waits for its turn to start"})
+            waited = starting.enter_context(turn())
+            self.tell({"waited": waited})
+            self.timings["waited for its turn"] = self.timings.get("waited for its turn", 0) + waited
+            began = time.monotonic()
+            self.tell({"at": f"starts the server with {mode}"})
+            box = using.enter_context(Sandbox(root, Limits(seconds=self.task["seconds"])))
+            running = box.start(command, env)
+            try:
+                wait_for(running, starting.close)
+                given = grading.given_for(
+                    url=URL,
+                    key=key,
+                    limit=self.options["limit"],
+                    debug=debug,
+                    seed=self.seed,
+                    tell=lambda text: self.tell({"at": text}),
+                )
+                warm_up(given["api"])
+                starting.close()
+                self.timings[f"start with {mode}"] = time.monotonic() - began
+                session = grading.session(grading.all_checks(), given, self.seed)
+                session.results |= self.results  # what other checks need, and is known already
+                yield given, session
+            finally:
+                ended = running.ended
+                running.stop()
+                text = running.output.replace(key, "$SECRET_API_KEY")
+                self.log += (
+                    f"---- {' '.join(command)} with {mode}\n{text[-LOG:]}\n---- {ended or 'stopped'}\n"
+                )
+                self.timings[f"with {mode}"] = time.monotonic() - began
+
+    def rerun_notebooks(self, root: Path) -> dict | None:
+        """The evidence of the labs; None with --milestone, or where there are no notebooks."""
+        if self.task["kept"]:
+            return self.task["labs"]
+        if self.options["milestone"] or not any(root.rglob("*.ipynb")):
+            return None
+
+        from checks.classroom.notebooks import rerun  # imports pytest
+
+        def sandbox(folder: Path, readable=(), **limits) -> Sandbox:
+            return Sandbox(folder, Limits(**{"seconds": self.task["seconds"]} | limits), readable=readable)
+
+        began, out = time.monotonic(), self.scratch / "labs"
+        out.mkdir()
+        self.tell({"at": "runs the notebooks again"})
+        try:
+            evidence = rerun(root, ROOT, sandbox, out)
+        except Exception as problem:  # evidence, not points: the grade stands without it
+            self.notes.append(f"the notebooks could not be run again ({problem!r:.200})")
+            return None
+        self.timings["labs"] = time.monotonic() - began
+        evidence["files"] = {
+            name: base64.b64encode(found.read_bytes()).decode()
+            for name, kind, _, found in entries(out)
+            if kind == "file" and found.stat().st_size <= LARGEST_FILE
+        }
+        return evidence
+
+
+def record_of(
+    task: dict,
+    why: str,
+    detail: str = "",
+    *,
+    results=(),
+    times: tuple[str, ...] = (),
+    notes=(),
+    log="",
+    labs=None,
+    seconds=None,
+    again=False,
+) -> dict:
+    """The record of a submission: all that its pages are made of. again: it says nothing about the
+    submission, so that the next run grades it again."""
+    times = times or (now(),)
+    doubtful = any(one.status == core.UNSTABLE or DOUBT.search(one.received + one.reason) for one in results)
+    header = {
+        "url": URL,
+        "seed": task["seed"],
+        "started": times[0],
+        "versions": {"python": platform.python_version(), "platform": platform.platform()},
+        "planned": [],
+    }
+    return {
+        "version": VERSION,
+        "name": task["name"],
+        "status": NOT_GRADED if why else GRADED,
+        "why": why,
+        "detail": clean(detail),
+        "seed": task["seed"],
+        "submission": task["submission"],
+        "grader": task["grader"],
+        "report": build(header, results, times[-1]),
+        "notes": list(notes),
+        "log": log,
+        "labs": labs,
+        "seconds": seconds or {},
+        "again": again,
+        "doubtful": doubtful and not task["alone"],
+        "limit": task["seconds"],
+    }
+
+
+# ---- The process ---------------------------------------------------------------------------------------
+
+
+def main() -> int:
+    """The process of one submission: a task on stdin (pickled); progress, then the record on stdout."""
+    task = pickle.load(sys.stdin.buffer)
+    die_with(task["parent"])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints is no part of the answer
+
+    def tell(progress: dict) -> None:
+        out.write(json.dumps(progress) + "\n")
+        out.flush()
+
+    scratch = Path(task["scratch"])
+    try:
+        scratch.mkdir(mode=0o700)
+        tell({"record": Grading(task, scratch, tell).run()})
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return 0
+
+
+def die_with(parent: int) -> None:
+    """Get SIGTERM when the parent ends, however it ends."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        sys.exit("the grader that started this has gone")

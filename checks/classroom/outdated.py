@@ -1,0 +1,89 @@
+"""What must be graded again: what a changed submission, check, option or package affects."""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import platform
+import re
+from pathlib import Path
+
+from checks.classroom.handed_in import digest_of
+from checks.classroom.records import GRADED
+from checks.kit import grading
+
+ROOT = Path(__file__).resolve().parents[2]
+ALONE = {  # files of kit/ that matter to one milestone
+    "m4": ("deployment.py", "machine.py", "unit.py"),
+    "m5": ("batch.py", "fourth.py"),
+}
+PACKAGES = ("fastapi", "flask", "pydantic", "slowapi", "starlette", "uvicorn")  # beside requirements.txt
+
+
+def grader_digests(options: dict) -> dict[str, str]:
+    """What a grade depends on beside the submission: {"all": digest, "m1": digest, …}, SHA-256 in hex.
+
+    "m1" to "m5": the checks of this milestone alone. "all": every other source of the checks, the schemas,
+    the options that matter to a grade, Python, and the packages that servers run on.
+    """
+    checks = ROOT / "checks"
+    own = {
+        name: files + [checks / "kit" / one for one in ALONE.get(name, ())]
+        for name, files in grading.MILESTONES.items()
+    }
+    mine = {file for files in own.values() for file in files}
+    # no grade depends on these
+    rest = {checks / "report", checks / "editions", checks / "classroom" / "gradebook.py"}
+    rest |= {checks / name for name in ("conftest.py", "gradebook.py", "release.py")}
+    shared = [file for file in checks.rglob("*") if file.suffix in (".py", ".npz") and file not in mine]
+    shared = [file for file in shared if not rest & {file, *file.parents}]
+    shared += (ROOT / "schemas").rglob("*.json")
+    told = [f"{file.relative_to(ROOT)} {digest_of(file)}" for file in sorted(shared)]
+    told += [platform.python_version(), json.dumps(options, sort_keys=True), *_versions()]
+    return {"all": hashlib.sha256("\n".join(told).encode()).hexdigest()} | {
+        name: hashlib.sha256("".join(map(digest_of, sorted(files))).encode()).hexdigest()
+        for name, files in sorted(own.items())
+    }
+
+
+def _versions() -> list[str]:
+    """The versions of the packages that a submission's server runs on, where they are installed."""
+    pinned = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    names = {*PACKAGES, *re.findall(r"^([\w.-]+)==", pinned, re.MULTILINE)}
+    found = []
+    for name in sorted(names):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found.append(f"{name} {importlib.metadata.version(name)}")
+    return found
+
+
+def outdated(record: dict | None, submission: str, grader: dict[str, str], seconds: float) -> set[str]:
+    """The milestones that must be graded again: all, none, or those whose checks changed and those whose
+    checks need one of these."""
+    everything = set(grading.MILESTONES)
+    if record is None or record["submission"] != submission or record["grader"]["all"] != grader["all"]:
+        return everything
+    if record["again"] or record["doubtful"] or (record["status"] != GRADED and record["limit"] != seconds):
+        return everything
+    changed = {name for name in everything if record["grader"].get(name) != grader[name]}
+    if changed and record["status"] != GRADED:
+        return everything
+    checks = grading.all_checks()
+    while True:
+        more = {
+            check.milestone
+            for check in checks
+            for needed in check.needs
+            if needed.partition(".")[0] in changed
+        }
+        if more <= changed:
+            return changed
+        changed |= more
+
+
+def seed_of(name: str, seed: int) -> int:
+    """The seed of a student's digits: the same in every run."""
+    return (
+        int.from_bytes(hashlib.sha256(f"{seed} {name}".encode("utf-8", "surrogateescape")).digest()[:4])
+        % 10**6
+    )

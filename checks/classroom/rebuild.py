@@ -1,0 +1,179 @@
+"""Notebooks rebuilt: the instructor's cells in the instructor's order, found in a submission by their IDs.
+
+Of a student come only the sources of the cells tagged `exercise`, and the words of those tagged
+`reflection`; the outputs to compare with are the instructor's. So nothing that a student adds, copies, moves,
+retypes or tags has a say.
+"""
+
+import ast
+import contextlib
+import json
+import os
+import stat
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+LARGEST = 8 << 20  # bytes of a notebook
+MOST_CELLS = 2000
+LONGEST = 20_000  # characters of a source or an answer
+ANSWER = "*Your answer:*"
+
+
+# ---- What was handed in --------------------------------------------------------------------------------
+
+
+class BadNotebook(Exception):
+    """A file is no notebook that can be read; the message says why."""
+
+
+def find(root: Path, name: str) -> Path:
+    """The notebook of this name: in labs/, else wherever it is. Never through a link. Raises BadNotebook."""
+    found = [
+        path for path in regular_files(root) if path.name == name and ".ipynb_checkpoints" not in path.parts
+    ]
+    if not found:
+        raise BadNotebook(f"{name} was not handed in")
+    return min(found, key=lambda path: (path.parent != root / "labs", len(path.parts), path))
+
+
+def regular_files(root: Path) -> Iterator[Path]:
+    """Every regular file below root; links are not followed."""
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if name not in (".git", ".venv", "node_modules"))
+        for name in sorted(names):
+            path = Path(folder, name)
+            with contextlib.suppress(OSError):
+                if stat.S_ISREG(path.lstat().st_mode):
+                    yield path
+
+
+def read(path: Path, notes: list[str]) -> dict[str, dict]:
+    """The cells of a notebook by their IDs, {"source", "type"}. Raises BadNotebook; notes get what is odd."""
+    size = path.lstat().st_size
+    if size > LARGEST:
+        raise BadNotebook(f"it has {size >> 20} MiB; {LARGEST >> 20} are the most")
+    try:
+        notebook = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        raise BadNotebook("it is not JSON") from None
+    except OSError as problem:
+        raise BadNotebook(f"it cannot be read: {problem.strerror}") from None
+    if not isinstance(notebook, dict) or notebook.get("nbformat") != 4:
+        raise BadNotebook("it is no notebook of the format 4")
+    cells = notebook.get("cells")
+    if not isinstance(cells, list) or len(cells) > MOST_CELLS:
+        raise BadNotebook(f"its cells are no list of at most {MOST_CELLS}")
+    found: dict[str, dict] = {}
+    without = twice = broken = 0
+    for cell in cells:
+        name, source = _name_and_source(cell)
+        if source is None:
+            broken += 1
+        elif name is None:
+            without += 1
+        elif name in found:
+            twice += 1
+        else:
+            found[name] = {"source": source[:LONGEST], "type": str(cell.get("cell_type"))}
+    for count, what in (
+        (broken, "have no source that is text, and were left out"),
+        (without, "have no ID, and were left out"),
+        (twice, "have the ID of a cell before them, and were left out"),
+    ):
+        if count:
+            notes.append(f"{count} cells {what}")
+    return found
+
+
+def _name_and_source(cell) -> tuple[str | None, str | None]:
+    """ID and source of a cell; None for what is not there. Colab writes the ID into the metadata."""
+    if not isinstance(cell, dict):
+        return None, None
+    source, metadata = cell.get("source"), cell.get("metadata")
+    if isinstance(source, list) and all(isinstance(line, str) for line in source):
+        source = "".join(source)
+    name = cell.get("id") or (metadata.get("id") if isinstance(metadata, dict) else None)
+    return (name if isinstance(name, str) else None), (source if isinstance(source, str) else None)
+
+
+# ---- Rebuilding ----------------------------------------------------------------------------------------
+
+
+def tags(cell: dict) -> list[str]:
+    """The tags of a cell."""
+    return cell["metadata"].get("tags", [])
+
+
+def source_of(cell: dict) -> str:
+    """The source of a cell, which may be a list of lines."""
+    return "".join(cell["source"])
+
+
+def rebuild(original: dict, handed_in: dict[str, dict], notes: list[str]) -> dict:
+    """The instructor's notebook without its solutions, with the student's sources in its exercises."""
+    cells = []
+    for cell in original["cells"]:
+        if "solution" in tags(cell):
+            continue
+        cell = dict(cell)
+        if "exercise" in tags(cell):
+            theirs = handed_in.get(cell["id"])
+            if theirs is None and handed_in:
+                notes.append(f"the exercise {cell['id']} is missing, and counts as not done")
+            if theirs and theirs["type"] != "code":
+                notes.append(f"the exercise {cell['id']} is a cell of another type; it was run as code")
+            if theirs:
+                cell["source"] = without_markers(theirs["source"])
+            cell["metadata"] = {"tags": ["exercise", "nbval-ignore-output"]}  # what it prints is free
+        elif "pytest checks" in source_of(cell):
+            cell["metadata"] = {"tags": ["nbval-skip"]}  # the sandbox has no checks/
+        cells.append(cell)
+    return original | {"cells": cells}
+
+
+def without_markers(source: str) -> str:
+    """The source without the comments that tell nbval what not to compare."""
+    from nbval.plugin import comment_markers
+
+    def is_marker(line: str) -> bool:
+        line = line.strip()
+        return line.startswith("#") and line.lstrip("#").strip() in comment_markers
+
+    lines = source.splitlines(keepends=True)
+    return "".join("#\n" if is_marker(line) else line for line in lines)
+
+
+def done_exercises(original: dict, rebuilt: dict) -> dict[str, str]:
+    """{ID: source} of the exercises that are not the stub any more."""
+    stubs = {cell["id"]: source_of(cell) for cell in original["cells"] if "exercise" in tags(cell)}
+    return {
+        cell["id"]: source_of(cell)
+        for cell in rebuilt["cells"]
+        if "exercise" in tags(cell) and not same_code(source_of(cell), stubs[cell["id"]])
+    }
+
+
+def same_code(one: str, other: str) -> bool:
+    """Whether two sources differ in nothing but comments and spaces."""
+    if one.split() == other.split() or not one.strip():
+        return True
+    try:
+        return ast.dump(ast.parse(textwrap.dedent(one))) == ast.dump(ast.parse(textwrap.dedent(other)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+
+
+def collected(original: dict, handed_in: dict, lab: str, more: dict[str, str]) -> list[dict]:
+    """The answers to the reflection questions, in the order of the lab; and `more`, exercises not run."""
+    answers = []
+    for cell in original["cells"]:
+        asked = source_of(cell)
+        if "reflection" in tags(cell):
+            told = handed_in.get(cell["id"], {}).get("source", "")
+            answer = told.removeprefix(asked) if told.startswith(asked) else told.rpartition(ANSWER)[2]
+            question = " ".join(asked.removesuffix(ANSWER).split())
+            answers.append({"lab": lab, "question": question, "answer": answer.strip()})
+        elif cell["id"] in more:
+            answers.append({"lab": lab, "question": f"exercise {cell['id']}", "answer": more[cell["id"]]})
+    return answers

@@ -1,0 +1,130 @@
+"""What was found out about a submission, on disk: a folder a student.
+
+GRADES/<student>/ holds record.json (all that was found out, written last, and whole or not at all),
+grade.json, report.html, report.md, report.json, junit.xml, results.json (Gradescope), server.log, and
+answers.md where there were labs. Times, addresses and the exchanges with a server differ from run to run.
+grade.json does not: it is the same, byte by byte, whatever the order, the jobs or the machines.
+"""
+
+import base64
+import json
+import os
+from pathlib import Path
+
+from checks.report.files import write_all
+from checks.report.markdown import longest_run, words
+from checks.report.model import clean
+
+VERSION = 1
+GRADED, NOT_GRADED, NOT_YET = "graded", "could not be graded", "not graded yet"
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file so that after a crash or a power cut it is there whole, or as it was before."""
+    beside = path.with_name(f".{path.name}.new")
+    with beside.open("wb") as file:
+        file.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def load(folder: Path) -> dict | None:
+    """The record of a student; None where there is none that this version can read."""
+    try:
+        record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+        return record if record["version"] == VERSION else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def save(folder: Path, record: dict) -> list[tuple[str, str, str]]:
+    """Write all files of a student; returns what differs from the grade before (see `differences`)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    last, before = load(folder), folder / "before.json"
+    old = grade_of(last) if last else None
+    if (
+        last and last["doubtful"]
+    ):  # never told to anybody: what counts is the grade before it, if there was one
+        old = json.loads(before.read_text(encoding="utf-8")) if before.exists() else None
+    changed = differences(old, grade_of(record)) if old else []
+    if changed or (old and record["doubtful"]):
+        write(before, to_json(old))
+    else:
+        before.unlink(missing_ok=True)
+    write_pages(folder, record)
+    write(folder / "record.json", to_json(record))  # last: it says that the rest is there
+    return changed
+
+
+def write_pages(folder: Path, record: dict) -> None:
+    """Write all that is made of the record."""
+    remarks = [f"Could not be graded: {record['why']}."] if record["why"] else []
+    remarks += [f"{record['detail']}"] if record["detail"] else []
+    remarks += record["notes"]
+    for path in write_all(record["report"], folder, tuple(map(clean, remarks))):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    write(folder / "server.log", visible(record["log"]))
+    if record["labs"]:
+        write(folder / "answers.md", answers(record))
+        for name, content in record["labs"].get("files", {}).items():
+            file = folder / "labs" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write(file, base64.b64decode(content))
+    write(folder / "grade.json", to_json(grade_of(record)))
+
+
+def grade_of(record: dict) -> dict:
+    """The part of a record that is the same in every run: what was earned, and why no more."""
+    results = record["report"]["results"]
+    shown = ("status", "earned", "points")
+    return {name: record[name] for name in ("name", "status", "why", "seed", "submission")} | {
+        "earned": record["report"]["earned"],
+        "points": record["report"]["points"],
+        "checks": {result["name"]: {name: result[name] for name in shown} for result in results},
+    }
+
+
+def differences(old: dict, new: dict) -> list[tuple[str, str, str]]:
+    """(what, old, new) for the status, every check and the points that differ between two grades."""
+    told = [("status", old["status"], new["status"])]
+    for name in sorted({*old["checks"], *new["checks"]}):
+        told.append((name, *(_mark(grade["checks"].get(name)) for grade in (old, new))))
+    told.append(("points", *(f"{grade['earned']:g} of {grade['points']:g}" for grade in (old, new))))
+    return [one for one in told if one[1] != one[2]]
+
+
+def _mark(check: dict | None) -> str:
+    if check is None:
+        return "not asked"
+    return f"{check['earned']:g} of {check['points']:g}, {check['status']}"
+
+
+def to_json(value) -> str:
+    """The same bytes for the same value."""
+    return json.dumps(value, ensure_ascii=True, indent=1, sort_keys=True) + "\n"
+
+
+def visible(text: str) -> str:
+    """Lines in which nothing steers a terminal."""
+    return "".join(f"{clean(line)}\n" for line in text.split("\n")).removesuffix("\n")
+
+
+def answers(record: dict) -> str:
+    """The reflection answers as Markdown, for reading by hand; no word of a student is markup there."""
+    blocks = [f"# Answers of {clean(record['name'])}"]
+    for lab in record["labs"].get("labs", []):
+        facts = ", ".join(f"{name}: {value}" for name, value in lab.items() if isinstance(value, int | str))
+        blocks.append(f"- {words(clean(facts))}")
+    for answer in record["labs"].get("answers", []):
+        blocks.append(f"## {words(clean(answer['lab']))}: {words(clean(answer['question']))}")
+        text = visible(answer["answer"])
+        fence = "`" * max(3, 1 + longest_run(text))
+        blocks.append(f"{fence}text\n{text}\n{fence}")
+    return "\n\n".join(blocks) + "\n"

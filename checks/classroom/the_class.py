@@ -1,0 +1,152 @@
+"""Grades a class side by side, or one submission alone; what is finished is on disk, and never lost."""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from checks.classroom.box import with_box
+from checks.classroom.gradebook import write_class
+from checks.classroom.handed_in import Usage, digest_of, find_submissions, pack
+from checks.classroom.outdated import grader_digests
+from checks.classroom.records import GRADED, NOT_GRADED, NOT_YET, load, save
+from checks.classroom.screen import Live, Plain, tell_changes
+from checks.classroom.worker import STOP, grade, task_for
+from checks.kit import core
+from checks.report.model import clean
+from checks.report.terminal import explanation, line, table
+
+UNDER_WAY_PER_CORE = 8  # a submission waits for windows of the rate limit nearly all of its time
+MEMORY_EACH = 512 * 1024 * 1024  # bytes that a submission and its grader use together, usually less
+
+
+def default_jobs() -> int:
+    """How many submissions are under way at once: many a core, for most of them wait; as memory allows."""
+    try:
+        available = int(re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())[1]) * 1024
+    except (OSError, TypeError):
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, min(UNDER_WAY_PER_CORE * len(os.sched_getaffinity(0)), available // MEMORY_EACH))
+
+
+def run_all(tasks: list[dict], jobs: int, dask: str) -> Iterator[dict]:
+    """The records of the tasks as they are finished, in any order; after STOP, no more of them."""
+    import joblib
+
+    if not tasks:
+        return
+
+    with contextlib.ExitStack() as using:
+        if dask:
+            from distributed import Client
+
+            using.enter_context(Client(dask, timeout=10, set_as_default=True))
+            backend = {"backend": "dask"}
+            waiting = (task | {"packed": pack(Path(task["path"]))} for task in tasks)
+        else:  # threads: each only waits for a process, which does the work
+            backend, waiting = {"backend": "threading", "n_jobs": min(jobs, len(tasks))}, iter(tasks)
+        using.enter_context(joblib.parallel_config(**backend))
+        parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs")
+        do = with_box if any(task["options"].get("box") for task in tasks) else grade
+        for record in parallel(joblib.delayed(do)(task) for task in waiting):
+            if record:
+                yield record
+
+
+def grade_class(
+    submissions: dict[str, Path], folders: dict[str, Path], options, arguments
+) -> dict[str, list]:
+    """Grade what must be graded of these submissions; returns {student: what differs from before}.
+
+    folders: where each one's record goes. After STOP it returns early; what was finished is on disk.
+    """
+    console = Console(highlight=False)
+    grader = grader_digests(options)
+    tasks, kept = [], 0
+    for name, path in submissions.items():
+        old = None if arguments.fresh else load(folders[name])
+        task = task_for(name, path, digest_of(path), old, options, grader, arguments.seconds)
+        if task["milestones"]:
+            tasks.append(task)
+        else:
+            kept += 1
+    changes = {}
+    show = (Live if console.is_terminal else Plain)(console, len(submissions), kept)
+    if kept:
+        show.say(
+            f"{kept} of {len(submissions)} are graded already and have not changed (--fresh grades them anew)"
+        )
+    jobs = arguments.jobs or default_jobs()
+    doubtful = set()
+    with show:
+        for record in run_all(tasks, jobs, arguments.dask):
+            name = record["name"]
+            changes[name] = save(folders[name], record)
+            if record["doubtful"]:
+                doubtful.add(name)
+                show.say(f"{clean(name)}: was slow or unstable, and is graded again when there is time")
+            else:
+                show.finished(record)
+        # alone, or nearly: what is slow now is not slow because of others
+        again = [task | {"alone": True} for task in tasks if task["name"] in doubtful]
+        for record in run_all(again, min(jobs, len(os.sched_getaffinity(0))), arguments.dask):
+            name = record["name"]
+            changes[name] = save(folders[name], record) or changes[name]
+            show.finished(record)
+    return {name: changed for name, changed in changes.items() if changed}
+
+
+def command_class(path: Path, asked, options: dict) -> int:
+    """Grade a class, write its pages, and say what came of it; returns the exit status."""
+    if not asked.out:
+        raise Usage("a class needs a folder for its grades: --out GRADES")
+    if path.resolve() in (asked.out.resolve(), *asked.out.resolve().parents):
+        raise Usage(f"{asked.out} lies among the submissions: name a folder elsewhere with --out")
+    submissions = find_submissions(path)
+    folders = {name: asked.out / name for name in submissions}
+    asked.out.mkdir(parents=True, exist_ok=True)
+    changes = grade_class(submissions, folders, options, asked)
+    grades = write_class(asked.out, submissions)
+    console = Console(highlight=False)
+    tell_changes(console, changes)
+    count = {status: [g for g in grades if g["status"] == status] for status in (GRADED, NOT_GRADED, NOT_YET)}
+    console.print(
+        f"{len(count[GRADED])} graded, {len(count[NOT_GRADED])} could not be graded: "
+        f"{asked.out / 'index.html'} and {asked.out / 'gradebook.csv'}",
+        markup=False,
+        soft_wrap=True,
+    )
+    if STOP.is_set():
+        kept = len(grades) - len(count[NOT_YET])
+        console.print(
+            f"interrupted: {kept} of {len(grades)} are finished and kept; the same line goes on from there",
+            markup=False,
+            soft_wrap=True,
+        )
+        return 130
+    return 1 if len(count[GRADED]) < len(grades) else 0
+
+
+def command_one(path: Path, name: str, asked, options: dict, folder: Path) -> int:
+    """Grade one submission and show its report; returns the exit status."""
+    changes = grade_class({name: path}, {name: folder}, options, asked)
+    record = load(folder)
+    console = Console(highlight=False)
+    if STOP.is_set() or record is None:
+        console.print("interrupted: nothing is kept; the same line again starts anew", markup=False)
+        return 130
+    for result in (core.Result(**told) for told in record["report"]["results"]):
+        console.print(line(result), soft_wrap=True)
+        if result.status != core.PASSED and not record["why"]:
+            console.print(explanation(result), soft_wrap=True)
+    console.print(table(record["report"]))
+    for text in filter(None, (record["why"] and f"could not be graded: {record['why']}", record["detail"])):
+        console.print(Text(clean(text), "bold red"), soft_wrap=True)
+    tell_changes(console, changes)
+    if asked.out:
+        console.print(f"reports: {asked.out}", markup=False, soft_wrap=True)
+    return 1 if record["why"] else 0

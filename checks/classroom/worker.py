@@ -1,0 +1,138 @@
+"""Has a submission graded by a process of its own: a record comes back, whatever happens to that process."""
+
+import contextlib
+import io
+import json
+import os
+import pickle
+import platform
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from pathlib import Path
+
+from checks.classroom.one import record_of
+from checks.classroom.outdated import grader_digests, outdated, seed_of
+from checks.classroom.sandbox import in_fresh_network
+from checks.report.model import TITLES
+
+ROOT = Path(__file__).resolve().parents[2]
+GRACE = 5  # seconds in which a grader that is told to stop clears up
+# jsonschema would build a parser for URLs in other scripts at every start: a second that nothing here needs
+CHILD = """import sys
+sys.modules["rfc3987_syntax"] = None
+from checks.classroom import one
+sys.exit(one.main())"""
+STOP = threading.Event()  # set: the graders under way end, and none is started
+LIVE: dict[str, dict] = {}  # what those under way are at, for the live table: {name: progress}
+
+
+def task_for(
+    name: str, path: Path, submission: str, old: dict | None, options: dict, grader: dict, seconds: float
+) -> dict:
+    """What grading one submission takes; all of it values, so that any machine may do it. milestones: those
+    to be graded, none where the old record holds."""
+    milestones = outdated(old, submission, grader, seconds)
+    partly = milestones != set(TITLES)
+    kept = [one for one in old["report"]["results"] if one["milestone"] not in milestones] if partly else []
+    return {
+        "name": name,
+        "path": str(path.resolve()),
+        "packed": None,
+        "submission": submission,
+        "grader": grader,
+        "options": options,
+        "seconds": seconds,
+        "alone": False,
+        "seed": seed_of(name, options["seed"]),
+        "milestones": sorted(milestones),
+        "kept": kept,
+        "labs": old["labs"] if kept else None,
+    }
+
+
+def grade(task: dict) -> dict | None:
+    """Grade one submission in a process of its own; returns its record, whatever happened to that process, or
+    None after STOP. Runs in a thread of the class's grader, or on a Dask worker."""
+    if STOP.is_set():
+        return None
+    if task["packed"] and grader_digests(task["options"]) != task["grader"]:
+        where = platform.node()
+        why = f"the Dask worker on {where} has other checks or packages: install the same there"
+        return record_of(task, why, again=True)
+    scratch = Path(tempfile.gettempdir(), f"pixelwise-grade-{uuid.uuid4().hex}")
+    task = task | {"parent": os.getpid(), "scratch": str(scratch)}
+    began, progress = time.monotonic(), {"at": "waits for a processor", "began": time.monotonic()}
+    LIVE[task["name"]] = progress
+    try:
+        with tempfile.TemporaryFile() as errors:
+            process = subprocess.Popen(
+                in_fresh_network([sys.executable, "-c", CHILD]),
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,  # Ctrl-C is for this process alone, which then ends the others
+            )
+            try:
+                with contextlib.suppress(BrokenPipeError), process.stdin:
+                    process.stdin.write(pickle.dumps(task))
+                record, late = _listen(process, progress, began + task["seconds"])
+            finally:
+                _end(process)
+            if record or STOP.is_set():
+                return record
+            if late:
+                limit = f"over its time limit of {task['seconds']:g} s"
+                at = f" at: {progress['at']}" if "at" in progress else ""
+                return record_of(
+                    task, f"{limit}: look at what it waits for, or give more --seconds", f"it was{at}"
+                )
+            errors.seek(max(0, errors.seek(0, io.SEEK_END) - 4000))
+            text = errors.read().decode("utf-8", "replace")
+            last = (text.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
+            return record_of(
+                task, "the grader itself broke: tell its authors, with server.log", last, log=text, again=True
+            )
+    finally:
+        LIVE.pop(task["name"], None)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _listen(process: subprocess.Popen, progress: dict, deadline: float) -> tuple[dict | None, bool]:
+    """Follow what the process tells, until it tells the record: (record, False). (None, True): it is late;
+    (None, False): it ended, or was told to."""
+    pipe, rest = process.stdout.fileno(), b""
+    while time.monotonic() < deadline:
+        if STOP.is_set():
+            return None, False
+        if not select.select([pipe], [], [], 0.3)[0]:
+            continue
+        data = os.read(pipe, 1 << 20)
+        if not data:
+            return None, False
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            told = json.loads(line)
+            if "record" in told:
+                return told["record"], False
+            deadline += told.pop("waited", 0)  # that was for others
+            progress.update(told)
+    return None, True
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End it, kindly if it lets us: it then clears up."""
+    process.stdout.close()
+    if process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,40 @@
+"""Pages of HTML, made of pieces that stand in a file beside the code; base.html is their frame."""
+
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+from string import Template
+
+BASE = Path(__file__).with_name("base.html")
+
+
+class Markup(str):
+    """Text that is HTML already; every other text is escaped on its way into the page."""
+
+
+class Pieces:
+    """The pieces of one kind of page: a title, a style, the page, and whatever stands in it."""
+
+    def __init__(self, file: Path):
+        self.pieces = _in(BASE) | _in(file)
+
+    def fill(self, piece: str, **values) -> Markup:
+        """A piece with these values in it."""
+        escaped = {
+            name: text if isinstance(text, Markup) else escape(str(text)) for name, text in values.items()
+        }
+        return Markup(self.pieces[piece].substitute(escaped))
+
+    def page(self, title: str, **values) -> Markup:
+        """The whole page; it loads nothing and runs nothing."""
+        return self.fill("base", title=title, style=self.fill("style"), body=self.fill("page", **values))
+
+
+def _in(file: Path) -> dict[str, Template]:
+    pieces = file.read_text(encoding="utf-8").split("<!-- piece: ")[1:]
+    return {name: Template(text) for name, text in (piece.split(" -->\n", 1) for piece in pieces)}
+
+
+def join(pieces: Iterable[Markup]) -> Markup:
+    """Pieces one after the other."""
+    return Markup("".join(pieces))

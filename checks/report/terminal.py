@@ -1,0 +1,33 @@
+"""The report as a student reads it on a terminal: a line a check, why it did not pass, and the summary."""
+
+from rich.table import Column, Table
+from rich.text import Text
+
+from checks.kit.core import PASSED, Result
+from checks.report.model import COLOURS, MARKS, counted, facts_of, missing_in, plain, remarks_on, score_of
+
+
+def line(result: Result) -> Text:
+    """One line for a check: "✗ 2.07   0/2  a picture with a pixel of 256 gets 422 (stretch)"."""
+    told = plain(result)
+    style = COLOURS[result.status]
+    text = Text.assemble((f"{MARKS[result.status]} {result.number:.2f}", style), f" {score_of(told):>7}  ")
+    return text.append(told["sentence"]).append(" (stretch)" if result.stretch else "", "dim")
+
+
+def explanation(result: Result) -> Text:
+    """Why a check did not pass, a line per fact. Print it with soft_wrap=True, so that curl stays whole."""
+    facts = [Text.assemble((f"{name:>14}  ", "dim"), text) for name, text in facts_of(plain(result)).items()]
+    return Text("\n").join(facts)
+
+
+def table(report: dict) -> Table:
+    """The summary: a line per milestone with its points and what is missing, then the total."""
+    summary = Table("milestone", Column("points", justify="right"), "required checks", caption_justify="left")
+    summary.caption = Text("".join(remarks_on(report)), "bold red")
+    for milestone in report["milestones"]:
+        verdict = Text(missing_in(report, milestone), COLOURS[PASSED] if milestone["passed"] else "")
+        summary.add_row(Text(f"{milestone['name']} {milestone['title']}"), Text(score_of(milestone)), verdict)
+    summary.add_section()
+    summary.add_row(Text("total", "bold"), Text(score_of(report), "bold"), Text(counted(report["results"])))
+    return summary

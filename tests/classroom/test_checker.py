@@ -1,0 +1,45 @@
+"""checks/classroom/checker.py: what labs in a sandbox may ask."""
+
+import json
+import urllib.error
+import urllib.request
+
+import pytest
+
+from checks.classroom.checker import Checker
+
+
+def ask(url: str, asked) -> object:
+    body = asked if isinstance(asked, bytes) else json.dumps(asked).encode()
+    with urllib.request.urlopen(urllib.request.Request(url, body), timeout=30) as answer:
+        return json.load(answer)
+
+
+def test_the_checker_runs_a_check_on_a_server_of_this_machine(server):
+    with Checker() as checker:
+        options = {
+            "seeds": [1, 2, 3],
+            "unit": "/etc/passwd",
+            "prod": "ssh://root@localhost",
+            "limit": "30/minute",
+        }
+        about = {"url": server.url, "key": server.key}
+        names = ["m1.health answers", "m9.nothing", "m4.the unit file can be read"]
+        good, unknown, unit = ask(checker.url, {**about, "names": names, "options": options})
+        assert (good["name"], good["status"]) == ("m1.health answers", "passed")
+        assert unknown.startswith("'m9.nothing' is no check")
+        assert unit["status"] == "could not be checked", "no file may be named from inside"
+        assert "m3.a wrong key is refused" in ask(checker.url, {**about, "milestone": "m3"})
+
+
+@pytest.mark.parametrize(
+    "url", ["http://10.0.0.1:80", "http://127.0.0.1:80@evil", "file:///etc/passwd", 7, None]
+)
+def test_the_checker_asks_no_other_machine_and_survives_junk(url):
+    with Checker() as checker:
+        told = ask(
+            checker.url, {"url": url, "key": "k", "names": ["m1.health answers"], "options": {"seeds": [1]}}
+        )
+        assert told.startswith("the checker does not understand this")
+        for junk in (b"", b"[", b"[]", b'{"url": 1}', b"\xff", b"[" * 50_000):
+            assert ask(checker.url, junk).startswith("the checker does not understand this")

@@ -1,0 +1,122 @@
+"""checks/classroom/rebuild.py: of a student come the exercises alone."""
+
+import pytest
+from made_labs import LAB, QUESTION, ROOT, cell, handed_in, read
+
+from checks.classroom import rebuild
+
+
+def test_only_the_exercises_come_from_the_student(tmp_path):
+    theirs = handed_in(
+        cell("number", "number = 41 + 1", "exercise", "nbval-skip", "anything"),
+        cell("sum", "print('I was here')", "nbval-ignore-output"),
+        cell("number-check", "print('✓ full marks')", "solution"),
+        first=(cell("new", "import os; os._exit(0)"),),
+        last=(cell("copy", "number = 43", "exercise"),),
+    )
+    theirs["cells"].reverse()
+    cells, notes = read(tmp_path, theirs)
+    rebuilt = rebuild.rebuild(LAB, cells, notes)
+    assert notes == []
+    assert [one["id"] for one in rebuilt["cells"]] == [
+        one["id"] for one in LAB["cells"] if "solution" not in rebuild.tags(one)
+    ]
+    changed = [one for one in rebuilt["cells"] if one not in LAB["cells"]]
+    assert [(one["id"], one["source"]) for one in changed] == [
+        ("number", "number = 41 + 1"),
+        ("other", "other = None"),
+    ]
+    assert all(rebuild.tags(one) == ["exercise", "nbval-ignore-output"] for one in changed)
+    assert rebuild.done_exercises(LAB, rebuilt) == {"number": "number = 41 + 1"}
+
+
+def test_odd_cells_are_noted_and_tolerated(tmp_path):
+    theirs = handed_in(cell("number", "number = 42", kind="markdown"))
+    theirs["cells"] = [one for one in theirs["cells"] if one["id"] != "other"]
+    theirs["cells"] += [cell("number", "number = 1"), cell("sum", 7), {"source": "x"}, "cell", None]
+    theirs["cells"].append({"metadata": {"id": "why"}, "source": ["from ", "Colab"], "cell_type": "markdown"})
+    cells, notes = read(tmp_path, theirs)
+    rebuilt = rebuild.rebuild(LAB, cells, notes)
+    assert rebuild.done_exercises(LAB, rebuilt) == {"number": "number = 42"}
+    assert notes == [
+        "3 cells have no source that is text, and were left out",
+        "1 cells have no ID, and were left out",
+        "2 cells have the ID of a cell before them, and were left out",
+        "the exercise number is a cell of another type; it was run as code",
+        "the exercise other is missing, and counts as not done",
+    ]
+
+
+@pytest.mark.parametrize(
+    "comment", ["# NBVAL_SKIP", "  #NBVAL_IGNORE_OUTPUT  ", "## PYTEST_VALIDATE_IGNORE_OUTPUT"]
+)
+def test_a_comment_of_nbval_is_taken_out_of_a_students_source(comment):
+    assert (
+        rebuild.without_markers(f"x = 1\n{comment}\r\ny = '# NBVAL_SKIP'") == "x = 1\n#\ny = '# NBVAL_SKIP'"
+    )
+    assert rebuild.without_markers(f"x = 1\x0c{comment}\n") == "x = 1\x0c#\n"
+
+
+@pytest.mark.parametrize(
+    "source", ["number = None", "\n number  =  None # mine", "number = (None)", "", "  \n"]
+)
+def test_spaces_and_comments_do_not_do_an_exercise(source):
+    assert rebuild.same_code(source, "number = None  # yours")
+
+
+@pytest.mark.parametrize("source", ["number = 42", "%%dev\ncurl", "number = ", "(" * 9999])
+def test_other_code_does_and_may_be_anything(source):
+    assert not rebuild.same_code(source, "number = None  # yours")
+
+
+@pytest.mark.parametrize(
+    ("written", "answer"),
+    [
+        (f"{QUESTION}\n\nBecause.\n", "Because."),
+        ("I deleted your words: because.", "I deleted your words: because."),
+        ("**1.** Why, oh why?\n\n*Your answer:* Because.", "Because."),
+        (QUESTION, ""),
+        (f"{QUESTION} No *Your answer:* is needed.", "No *Your answer:* is needed."),
+    ],
+)
+def test_a_reflection_answer_is_collected_without_its_question(written, answer):
+    theirs = {"why": {"source": written, "type": "raw"}}
+    assert rebuild.collected(LAB, theirs, "01_lab", {}) == [
+        {"lab": "01_lab", "question": "**1.** Why?", "answer": answer}
+    ]
+
+
+def test_exercises_of_a_lab_that_nobody_runs_are_collected_too():
+    told = rebuild.collected(LAB, {}, "04_lab", {"number": "number = 42"})
+    assert told[0] == {"lab": "04_lab", "question": "exercise number", "answer": "number = 42"}
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"\xff\x00", "it is not JSON"),
+        (b"[" * 100_000, "it is not JSON"),
+        (b"[]", "it is no notebook of the format 4"),
+        ({"nbformat": 3, "worksheets": []}, "it is no notebook of the format 4"),
+        ({"nbformat": 4, "cells": {}}, "its cells are no list of at most 2000"),
+        ({"nbformat": 4, "cells": [{}] * 10_000}, "its cells are no list of at most 2000"),
+        (b" " * (9 << 20), "it has 9 MiB; 8 are the most"),
+    ],
+)
+def test_junk_is_refused_with_the_reason(content, why, tmp_path):
+    with pytest.raises(rebuild.BadNotebook) as refused:
+        read(tmp_path, content)
+    assert str(refused.value) == why
+
+
+def test_a_notebook_is_found_anywhere_but_never_through_a_link(tmp_path):
+    for name in ("labs/01.ipynb", "old/02.ipynb", "old/new/02.ipynb", "labs/.ipynb_checkpoints/03.ipynb"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "04.ipynb").symlink_to("/etc/passwd")
+    (tmp_path / "away").symlink_to(ROOT / "labs")
+    assert rebuild.find(tmp_path, "01.ipynb") == tmp_path / "labs/01.ipynb"
+    assert rebuild.find(tmp_path, "02.ipynb") == tmp_path / "old/02.ipynb"
+    for name in ("03.ipynb", "04.ipynb", "02_the_contract_and_the_server.ipynb"):
+        with pytest.raises(rebuild.BadNotebook, match="was not handed in"):
+            rebuild.find(tmp_path, name)
