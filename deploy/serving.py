@@ -9,7 +9,7 @@ to TMPDIR, and answers bytes that are not HTTP in plain text, past the applicati
 adds:
 
 - a drain: `serve` stops accepting, finishes what was accepted, and returns within ten seconds
-- deadlines in both directions, on the monotonic clock: a request must arrive, and an answer must be read
+- deadlines in both directions: a request must arrive, and an answer must be read (connections.py)
 - places by address: whoever opens many connections leaves room for everybody else
 - bounded work and memory: one request a connection at a time, bodies over `max_body` are counted and not
   kept, and between two looks at all connections the event loop answers for SLICE_SECONDS at most
@@ -19,23 +19,17 @@ adds:
   request to a thread and back would take longer than the answer
 - systemd hears that it is ready, alive and stopping, and may pass the socket (systemd.py)
 
-It uses these internals of waitress 3.0.2, so the pin and tests/test_wire.py belong together: of HTTPChannel
-`request`, `requests`, `requests_lock`, `received`, `service`, `total_outbufs_len`, `will_close`,
-`close_when_flushed`, `_flush_exception`, `_flush_some`, `handle_write`, `handle_close`, `send_continue`; of
-HTTPRequestParser `parse_header`, `received`, `body_rcv`, `error`, `completed`; of WSGITask `start`, `write`,
-`get_environment`; of TcpWSGIServer `readable`, `handle_accept`, `add_task`, `active_channels`,
-`task_dispatcher`.
+It uses these internals of waitress 3.0.2, so the pin and tests/test_wire.py belong together: of TcpWSGIServer
+`readable`, `accept`, `handle_accept`, `add_task`, `pull_trigger`, `set_socket_options`, `accepting`, `_map`,
+`active_channels`, `task_dispatcher` (of which `queue`, `threads`, `set_thread_count`); connections.py and
+framing.py name theirs.
 """
 
-import fcntl
 import gc
 import json
 import logging
 import signal
 import socket
-import struct
-import sys
-import termios
 import threading
 from collections import Counter, deque
 from contextlib import suppress
@@ -43,23 +37,15 @@ from time import monotonic, sleep
 
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
-from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
-from waitress.task import WSGITask
-from waitress.utilities import Error, RequestEntityTooLarge
 
 from deploy.addresses import line_of
-from deploy.framing import Parser
+from deploy.connections import Channel, TooManyConnections
 from deploy.systemd import notify, passed_by_systemd, watched
 
 log = logging.getLogger("serving")
 
 PLACES = 256  # connections at once; a client address may have a quarter of them
-REQUEST_SECONDS, SCARCE_REQUEST = 10, 2  # to send a request; the second number is for when places are scarce
-READ_SECONDS, SCARCE_READ = 10, 2  # to take PROGRESS of an answer
-IDLE_SECONDS, SCARCE_IDLE = 60, 1  # between an answer and the next request
-PROGRESS = 1024  # bytes that a client must take of a waiting answer in READ_SECONDS
-QUIET_SECONDS = 1  # after the last answer, a client that sends nothing for so long has read it
 HANDSHAKE_SECONDS = 0.1  # a handshake that had begun before SIGTERM has so long to be completed
 DRAIN_SECONDS = 8  # accepted requests have so long to finish after SIGTERM
 THREAD_SECONDS = 1  # and worker threads so long to end; who is stuck then ends with the process
@@ -87,207 +73,6 @@ def answer_broken(environ, start_response):
     body = json.dumps({"detail": environ["serving.why"]}).encode()
     start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
     return [body]
-
-
-class RequestTimeout(Error):
-    code, reason = 408, "Request Timeout"
-
-
-class TooManyConnections(Error):
-    code, reason = 503, "Service Unavailable"
-
-
-# ---- Requests -------------------------------------------------------------------------------------------
-
-
-class Task(WSGITask):
-    """One request. Broken ones reach an application too, and a connection that will close says so."""
-
-    def service(self):
-        super().service()
-        self.channel.server.finished += 1
-
-    def start(self):
-        super().start()
-        if self.request.error or self.request.connection_close or self.channel.server.draining.is_set():
-            self.set_close_on_finish()
-
-    def write(self, data):
-        if not self.wrote_header and data and self.content_length == len(data):
-            head, self.wrote_header = self.build_response_header(), True  # both in one send
-            self.content_bytes_written = self.channel.write_soon(head + data) - len(head)
-        else:
-            super().write(data)
-
-    def get_environment(self):
-        environ = super().get_environment()
-        error = self.request.error
-        if isinstance(error, RequestEntityTooLarge):  # this one the application answers, when its turn comes
-            environ["CONTENT_LENGTH"] = str(
-                max(self.request.content_length, self.channel.adj.inbuf_overflow + 1)
-            )
-        elif error:
-            environ["serving.error"] = f"{error.code} {error.reason}"
-        return environ
-
-
-# ---- Connections ----------------------------------------------------------------------------------------
-
-
-class Channel(HTTPChannel):
-    """A connection, with what it has to do until when.
-
-    since: when it last did what counts: connected, began a request, or got an answer (`monotonic` seconds).
-    rest: bytes received and not parsed yet, as its next request waits until the last one is answered and
-    sent.
-    busy: whether a request of it is with the application, or those behind it are still to be looked at.
-    mark: when a waiting answer was last looked at, and how many bytes had been taken by then; or None.
-    """
-
-    parser_class, task_class, error_task_class = Parser, Task, Task
-
-    def __init__(self, server, sock, addr, adj, map=None):
-        self.since, self.rest, self.sent, self.mark = monotonic(), b"", 0, None
-        self.busy = self.lingers = False
-        self.line = line_of(addr[0])
-        super().__init__(server, sock, addr, adj, map=map)
-        server.admit(self)
-
-    def received(self, data):
-        with self.requests_lock:
-            self.rest += data
-            self.parse_next()
-
-    def parse_next(self) -> None:
-        """Parse what was received up to the end of the next request; called with `requests_lock` held."""
-        ends = self.will_close or self.close_when_flushed or self.lingers  # then nobody reads the rest
-        while self.rest and self.connected and not (self.requests or ends):
-            if self.request is None:
-                self.rest = self.rest.lstrip(b"\r\n")  # empty lines are no progress (RFC 9112, section 2.2)
-                if not self.rest:
-                    return
-                self.request, self.since = self.parser_class(self.adj), monotonic()
-            used = self.request.received(self.rest)
-            self.rest = self.rest[used:]
-            if self.request.expect_continue and self.request.headers_finished and not self.sent_continue:
-                self.send_continue()
-            if self.request.completed:
-                self.answer_soon()
-
-    def answer_soon(self, error: Error | None = None) -> None:
-        """The request is complete, or as complete as it will get; called with `requests_lock` held."""
-        request = self.request or self.parser_class(self.adj)
-        request.error = error or request.error
-        self.request, self.sent_continue, self.busy = None, False, True
-        self.requests.append(request)
-        self.server.add_task(self)
-
-    def service(self):
-        super().service()
-        self.since = monotonic()
-        self.server.answered(self)
-
-    def go_on(self) -> None:
-        """Its last request is answered: see to the next one. In the event loop, which may close it, too."""
-        self.busy = False
-        with self.requests_lock:
-            self.parse_next()
-
-    def alone(self, method: str) -> None:
-        """Call a method whose fault must end this connection, and not the server."""
-        try:
-            getattr(self, method)()
-        except Exception:
-            self.handle_error()
-
-    def answer(self) -> None:
-        """Answer the request in the event loop, and send the answer without another round for it."""
-        self.service()
-        if self.connected and (self.total_outbufs_len or self.close_when_flushed):
-            self.handle_write()
-
-    def send(self, data, do_close=True):
-        sent = super().send(data, do_close)
-        self.sent += sent
-        return sent
-
-    def handle_write(self):
-        if not self.close_when_flushed:
-            super().handle_write()
-            return
-        self._flush_exception(self._flush_some)
-        if self.will_close:
-            self.handle_close()
-        elif self.connected and not self.total_outbufs_len:
-            # a close now would reset what the client is still to read: wait a little
-            self.close_when_flushed, self.lingers, self.since = False, True, monotonic()
-            self.last_sign = self.since
-            self.server.lingering += 1
-            with suppress(OSError):
-                self.socket.shutdown(socket.SHUT_WR)
-
-    def handle_close(self):
-        self.server.lingering -= self.lingers
-        self.lingers = False
-        super().handle_close()
-
-    def readable(self):
-        return self.lingers or (super().readable() and not self.busy)
-
-    def handle_read(self):
-        if not self.lingers:
-            super().handle_read()
-            return
-        with suppress(OSError):
-            if self.recv(65536):
-                self.last_sign = monotonic()
-                return
-        self.handle_close()
-
-    def handle_expt_event(self):
-        """Urgent data (tcp(7)), which HTTP does not know: nothing would take it off the socket."""
-        if self.connected:
-            self.cut()
-
-    def is_idle(self) -> bool:
-        return not (self.busy or self.requests or self.request or self.total_outbufs_len or self.rest)
-
-    def unread(self) -> int:
-        """Bytes of its answers that are still here, or in the system's buffer (tcp(7), SIOCOUTQ)."""
-        in_system = fcntl.ioctl(self.socket, termios.TIOCOUTQ, bytes(4))
-        return self.total_outbufs_len + int.from_bytes(in_system, sys.byteorder)
-
-    def look(self, now: float, scarce: bool) -> None:
-        """Cut off a client that holds its place for nothing."""
-        if not self.lingers and (unread := self.unread()):
-            taken = self.sent + self.total_outbufs_len - unread
-            if self.mark is None:
-                self.mark = (now, taken)
-            elif now - self.mark[0] > (SCARCE_READ if scarce else READ_SECONDS):
-                if taken - self.mark[1] < PROGRESS:
-                    self.cut()
-                self.mark = (now, taken)
-            return
-        self.mark = None
-        waited = now - self.since
-        if self.lingers:
-            if now - self.last_sign > QUIET_SECONDS or waited > REQUEST_SECONDS:
-                self.handle_close()
-        elif self.request is not None and not self.requests:
-            if waited > (SCARCE_REQUEST if scarce else REQUEST_SECONDS):
-                with self.requests_lock:
-                    self.answer_soon(RequestTimeout(""))
-        elif self.is_idle() and waited > (SCARCE_IDLE if scarce else IDLE_SECONDS):
-            self.handle_close()
-
-    def cut(self) -> None:
-        """Close it now; what is still to be sent is dropped, and the kernel's memory for it is free."""
-        with suppress(OSError):
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.handle_close()
-
-
-# ---- The server -----------------------------------------------------------------------------------------
 
 
 class Server(TcpWSGIServer):

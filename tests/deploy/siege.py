@@ -34,6 +34,7 @@ class Siege:
         self.answers: list[float] = []  # seconds that each answer took
         self.faults: list[str] = []
         self.beats: list[float] = []
+        self.slept = 0.0  # seconds for which a busy machine let this process wait, at most
         self.unix = self.stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
         self.unix.bind(f"\0siege-{folder.name}-{id(self)}")
         self.unix.settimeout(0.2)
@@ -76,10 +77,14 @@ class Siege:
                 self.largest = max(self.largest, self.server.memory())
 
     def systemd(self) -> None:
+        before = time.monotonic()
         while not self.over.is_set():
             with suppress(TimeoutError):
                 if self.unix.recv(100) == b"WATCHDOG=1":
                     self.beats.append(time.monotonic())
+            now = time.monotonic()
+            self.slept = max(self.slept, now - before - self.unix.gettimeout())
+            before = now
 
     def hold(self, seconds: float, also=lambda: False) -> None:
         """Let the attack go on for so long, and until 20 answers were seen; `also` is done now and then."""
@@ -108,7 +113,7 @@ class Siege:
         )
         assert not self.faults, self.faults[:3]
         assert max(medians) < HEALTH_SECONDS
-        assert max(gaps) < WATCHDOG_SECONDS
+        assert max(gaps) < WATCHDOG_SECONDS + self.slept
         assert grown < MEMORY
 
     def flood(self, once, count: int = 8) -> None:

@@ -1,32 +1,28 @@
-"""deploy/serving.py: any WSGI application served and drained in this process; real processes are in
-test_process.py, and what hostile clients try in test_hostile_clients.py."""
+"""deploy/serving.py: any WSGI application served and drained in this process. Its connections and its places
+have files of their own, real processes are in test_process.py, and hostile clients in test_hostile_*.py."""
 
-import errno
 import json
 import re
-import select
 import socket
 import struct
 import threading
 import time
 import urllib.request
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from pathlib import Path
-from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
 import wire
+from in_process import ask, by_hand, channels, exchange, hello, serving_of, stand_still, turns_until
 from waitress import wasyncore
 
-from deploy import serving, systemd
-
-# ---- Applications and servers ---------------------------------------------------------------------------
+from deploy import connections, serving, systemd
 
 
-def hello(environ, start_response):
-    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
-    return [b"hello"]
+@pytest.fixture
+def clock(monkeypatch):
+    return stand_still(monkeypatch)
 
 
 def echo(environ, start_response):
@@ -37,46 +33,11 @@ def echo(environ, start_response):
     return [said]
 
 
-@contextmanager
-def serving_of(app, host="127.0.0.1", **options):
-    """A running server; it must end within ten seconds of `stop`."""
-    running = serving.Server(app, systemd.listen(host, 0), **options)
-    address = running.socket.getsockname()[:2]
-    running.url = f"http://[{host}]:{address[1]}" if ":" in host else f"http://{host}:{address[1]}"
-    running.address = address
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    try:
-        yield running
-    finally:
-        began = time.monotonic()
-        running.stop()
-        thread.join(timeout=15)
-    assert not thread.is_alive()
-    assert time.monotonic() - began < 10
-    running.stop()  # a second signal, after the close, is no error
-
-
 def eventually(condition, seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-
-
-def ask(url: str, timeout: float = 10) -> bytes:
-    with urllib.request.urlopen(url, timeout=timeout) as answer:
-        return answer.read()
-
-
-def exchange(address, data: bytes) -> bytes:
-    """All that the server says to these bytes until it closes the connection."""
-    received = b""
-    with socket.create_connection(address, timeout=10) as client:
-        client.sendall(data)
-        while piece := client.recv(65536):
-            received += piece
-    return received
 
 
 # ---- Serving --------------------------------------------------------------------------------------------
@@ -148,9 +109,6 @@ def test_the_collector_looks_neither_at_what_was_loaded_nor_at_what_a_request_ma
     assert (frozen > 5_000, threshold) == (True, 10_000)
 
 
-# ---- Who is stuck, and who is not -----------------------------------------------------------------------
-
-
 def test_a_request_that_is_stuck_does_not_keep_others_from_being_answered():
     """One worker thread, and others once it is stuck for a second."""
     stuck, release = threading.Event(), threading.Event()
@@ -173,165 +131,6 @@ def test_a_request_that_is_stuck_does_not_keep_others_from_being_answered():
             release.set()
             client.join(10)
     assert answers == [b"hello"]
-
-
-def test_answers_that_nobody_reads_hold_up_nobody_else():
-    """A hundred requests for a long page in one packet; the server keeps one answer of it, and serves on."""
-
-    def app(environ, start_response):
-        if environ["PATH_INFO"] != "/long":
-            return hello(environ, start_response)
-        start_response("200 OK", [("Content-Length", "1000000")])
-        return [b"x" * 1_000_000]
-
-    with (
-        serving_of(app, at_once=True) as running,
-        socket.create_connection(running.address, timeout=10) as deaf,
-    ):
-        deaf.sendall(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
-        for _ in range(200):  # by then the system's own buffers for this connection are full
-            assert ask(running.url) == b"hello"
-        channel = max(connections(running), key=lambda one: one.total_outbufs_len)
-        assert len(channel.requests) + channel.rest.count(b"GET") >= 90
-        assert 0 < channel.total_outbufs_len < 4_000_000
-
-
-@contextmanager
-def by_hand(app=hello, **options):
-    """A server whose event loop goes round when a test calls `turn`."""
-    running = serving.Server(app, systemd.listen("127.0.0.1", 0), at_once=True, **options)
-    try:
-        yield running
-    finally:
-        wasyncore.close_all(running._map)
-
-
-def connections(running) -> list[serving.Channel]:
-    return list(running.active_channels.values())
-
-
-def turns_until(running, condition) -> None:
-    for _ in range(100):
-        if condition():
-            return
-        running.turn(0.02)
-    raise AssertionError("it never came")
-
-
-def test_all_who_wait_are_accepted_in_one_round():
-    with by_hand() as running, ExitStack() as stack:
-        for _ in range(50):
-            stack.enter_context(socket.create_connection(running.socket.getsockname(), 5))
-        running.turn(1)
-        assert len(running.active_channels) == 50
-
-
-def test_what_happened_to_a_connection_does_not_happen_to_the_next_one_with_its_number(monkeypatch):
-    """One client makes room for another of its line; in that round the first one had sent something."""
-    monkeypatch.setattr(serving, "PLACES", 4)
-    with by_hand() as running, ExitStack() as stack:
-
-        def client():
-            return stack.enter_context(socket.create_connection(running.socket.getsockname(), 5))
-
-        first = client()
-        turns_until(running, lambda: len(running.active_channels) == 1)
-        first.sendall(b"\r\n")  # an empty line: it stays idle
-        client()
-        last = client()
-        running.turn(1)
-        running.turn(0)
-        last.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        turns_until(running, lambda: running.finished)
-        assert last.recv(1000).startswith(b"HTTP/1.1 200 OK")
-
-
-@pytest.mark.parametrize("at_once", [True, False])
-def test_a_client_that_resets_before_its_last_answer_ends_its_connection_and_no_other(at_once, caplog):
-    asked, gone = threading.Event(), threading.Event()
-
-    def app(environ, start_response):
-        if environ["PATH_INFO"] == "/slow":
-            asked.set()
-            assert gone.wait(10)
-        return hello(environ, start_response)
-
-    with serving_of(app, at_once=at_once) as running:
-        for ending in (b"Connection: close\r\n\r\n", b"\r\n", b"\r\nGET / HTTP/1.1\r\n\r\n"):
-            with socket.create_connection(running.address, timeout=5) as client:
-                client.sendall(b"GET /slow HTTP/1.1\r\n" + ending)
-                assert asked.wait(10)
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            gone.set()
-            assert ask(running.url) == b"hello"
-            asked.clear()
-            gone.clear()
-    assert "rror" not in caplog.text and "exception" not in caplog.text
-
-
-def test_a_client_whose_network_fails_leaves_no_traceback_in_the_log(monkeypatch, caplog):
-    monkeypatch.setattr(serving.Channel, "recv", Mock(side_effect=TimeoutError(errno.ETIMEDOUT, "timed out")))
-    with serving_of(hello, at_once=True) as running, suppress(ConnectionResetError):
-        assert exchange(running.address, b"GET / HTTP/1.1\r\n\r\n") == b""
-    assert caplog.text == ""
-
-
-def test_urgent_data_ends_its_connection(caplog):
-    """HTTP knows none; waitress would warn of it in every round of the event loop, thousands a second."""
-    with serving_of(hello, at_once=True) as running:
-        with socket.create_connection(running.address, timeout=5) as client, suppress(ConnectionResetError):
-            client.send(b"!", socket.MSG_OOB)
-            assert client.recv(1) == b""
-        assert ask(running.url) == b"hello"
-    assert caplog.text == ""
-
-
-def test_a_fault_in_one_connection_ends_no_other(monkeypatch, caplog):
-    answer = serving.Channel.answer
-    faults = [ZeroDivisionError("a fault of this test")]
-    monkeypatch.setattr(
-        serving.Channel, "answer", lambda channel: answer(channel) if not faults else _raise(faults.pop())
-    )
-    with serving_of(hello, at_once=True) as running:
-        with suppress(ConnectionResetError):
-            assert exchange(running.address, b"GET / HTTP/1.1\r\n\r\n") == b""
-        assert ask(running.url) == b"hello"
-    assert "a fault of this test" in caplog.text
-
-
-def _raise(error: Exception):
-    raise error
-
-
-@pytest.mark.parametrize("at_once", [True, False])
-def test_who_stops_sending_is_still_answered_all_that_was_sent(at_once):
-    with serving_of(hello, at_once=at_once) as running:
-        for _ in range(20):
-            with socket.create_connection(running.address, timeout=10) as client:
-                client.sendall(b"GET / HTTP/1.1\r\n\r\n" * 10)
-                client.shutdown(socket.SHUT_WR)
-                assert client.makefile("rb").read().count(b"HTTP/1.1 200 OK") == 10
-
-
-@pytest.mark.parametrize("at_once", [True, False])
-def test_what_is_sent_behind_the_last_request_is_never_read(at_once):
-    app = Mock(side_effect=hello)
-    with serving_of(app, at_once=at_once) as running:
-        for _ in range(20):
-            last = b"GET /last HTTP/1.1\r\nConnection: close\r\n\r\n"
-            assert exchange(running.address, last + b"GET /more HTTP/1.1\r\n\r\n").count(b"HTTP/1.1") == 1
-    assert {call.args[0]["PATH_INFO"] for call in app.call_args_list} == {"/last"}
-
-
-def test_a_connection_that_is_closed_reads_no_more():
-    with by_hand() as running:
-        with socket.create_connection(running.socket.getsockname(), 5):
-            turns_until(running, lambda: running.active_channels)
-            [channel] = connections(running)
-            channel.handle_close()
-        channel.rest = b"POST / HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
-        channel.go_on()
-        assert channel.request is None
 
 
 # ---- The watchdog ---------------------------------------------------------------------------------------
@@ -385,13 +184,13 @@ def test_a_closing_listener_completes_the_handshakes_it_has_and_begins_no_other(
 def test_a_request_that_is_half_sent_gets_as_long_as_when_places_are_scarce():
     with serving_of(hello, at_once=True) as running, socket.create_connection(running.address, 10) as slow:
         slow.sendall(b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n")
-        eventually(lambda: any(channel.request for channel in connections(running)))
-        [channel] = connections(running)
+        eventually(lambda: any(channel.request for channel in channels(running)))
+        [channel] = channels(running)
         channel.since -= 5  # as if it had begun so many seconds ago
         began = time.monotonic()
         running.stop()
         assert slow.makefile("rb").read().startswith(b"HTTP/1.1 408 ")
-        assert serving.SCARCE_REQUEST <= time.monotonic() - began < serving.SCARCE_REQUEST + 3
+        assert connections.SCARCE_REQUEST <= time.monotonic() - began < connections.SCARCE_REQUEST + 3
 
 
 def test_a_thread_that_is_stuck_does_not_hold_up_the_stop_however_the_clock_steps(monkeypatch):
@@ -429,119 +228,6 @@ def test_who_connects_as_the_server_drains_is_heard(host):
     running.close()
 
 
-# ---- Who may have how many places -----------------------------------------------------------------------
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """The time of the server, which stands still but for a test: seconds in a list of one."""
-    seconds = [1000.0]
-    monkeypatch.setattr(serving, "monotonic", lambda: seconds[0])
-    return seconds
-
-
-@pytest.fixture
-def eight_places(monkeypatch, clock):
-    """Of which a line may have two; a function that connects from 127.0.0.`number`, and is accepted."""
-    monkeypatch.setattr(serving, "PLACES", 8)
-    with ExitStack() as stack:
-
-        def connect(running, number: int, data: bytes = b"") -> socket.socket:
-            address, source = running.socket.getsockname(), (f"127.0.0.{number}", 0)
-            one = stack.enter_context(socket.create_connection(address, 5, source))
-            one.sendall(data)
-            running.turn(1)
-            running.turn(0.01)
-            return one
-
-        yield connect
-
-
-HALF = b"GET / HTTP/1.1\r\n"
-
-
-def test_a_line_that_has_its_places_makes_room_among_its_own_idle_ones(eight_places):
-    with by_hand() as running:
-        oldest, *_, newest = [eight_places(running, 2) for _ in range(3)]
-        assert oldest.recv(1) == b""
-        newest.sendall(HALF + b"\r\n")
-        turns_until(running, lambda: running.finished)
-        assert newest.recv(100).startswith(b"HTTP/1.1 200 OK")
-
-
-def test_a_line_whose_places_are_busy_gets_a_503_and_another_line_gets_in(eight_places):
-    with by_hand() as running:
-        eight_places(running, 2, HALF), eight_places(running, 2, HALF)
-        refused = eight_places(running, 2)
-        assert re.match(rb"HTTP/1.[01] 503 .*\r\nConnection: close\r\n", refused.recv(1000), re.S)
-        other = eight_places(running, 3, HALF + b"\r\n")
-        turns_until(running, lambda: running.finished == 2)
-        assert other.recv(100).startswith(b"HTTP/1.1 200 OK")
-
-
-def test_lines_that_take_many_places_leave_one_for_a_new_line(eight_places):
-    """As a line may have no more than are free: 2, 2, 2 and 1 of eight. Who is refused holds none either."""
-    with by_hand() as running:
-        for number in (2, 3, 4, 5):
-            for _ in range(3):
-                eight_places(running, number, HALF)
-        assert running.lingering == 5
-        new = eight_places(running, 6, HALF + b"\r\n")
-        turns_until(running, lambda: select.select([new], [], [], 0)[0])
-        assert new.recv(100).startswith(b"HTTP/1.1 200 OK")
-
-
-def test_a_line_that_has_all_its_places_has_as_little_time_as_when_places_are_scarce(eight_places, clock):
-    with by_hand() as running:
-        greedy = [eight_places(running, 2, HALF) for _ in range(2)]
-        modest = eight_places(running, 3, HALF)
-        clock[0] += serving.SCARCE_REQUEST + 1
-        turns_until(running, lambda: running.finished == 2)
-        assert all(re.match(rb"HTTP/1.[01] 408 ", client.recv(100)) for client in greedy)
-        modest.sendall(b"\r\n")
-        turns_until(running, lambda: running.finished == 3)
-        assert modest.recv(100).startswith(b"HTTP/1.1 200 OK")
-
-
-def test_an_answer_that_waits_in_the_systems_own_buffers_is_not_read_yet(clock):
-    """Else a connection that takes nothing would count as idle, and its answers would stay in memory."""
-
-    def app(environ, start_response):
-        start_response("200 OK", [("Content-Length", "20000")])
-        return [b"x" * 20_000]
-
-    with by_hand(app) as running, socket.socket() as deaf:
-        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
-        deaf.connect(running.socket.getsockname())
-        deaf.sendall(b"GET / HTTP/1.1\r\n\r\n")
-        turns_until(running, lambda: running.finished)
-        [channel] = connections(running)
-        turns_until(running, lambda: not channel.total_outbufs_len)
-        assert not select.select([], [], [deaf], 0)[2] and channel.unread() > 10_000
-        for _ in range(2):  # the first look sees the answer, and the second that nothing was taken
-            assert channel.connected
-            clock[0] += serving.READ_SECONDS + 1
-            running.look(clock[0])
-        assert not channel.connected
-        deaf.settimeout(5)
-        with pytest.raises(ConnectionResetError):
-            while deaf.recv(65536):
-                pass
-
-
-def test_of_those_who_are_refused_the_first_make_room_for_more(eight_places):
-    with by_hand() as running:
-        crowd = [eight_places(running, 2, HALF) for _ in range(20)]
-        assert (running.lingering, len(running.active_channels)) == (8, 10)
-        for client in crowd[2:]:
-            assert re.match(rb"HTTP/1.[01] 503 ", client.recv(100))
-        for channel in sorted(connections(running), key=lambda one: one.lingers):
-            assert running.lingering == 8 or channel.lingers
-            channel.handle_close()
-            channel.handle_close()  # as the event loop may
-        assert running.lingering == 0
-
-
 def test_worker_threads_are_left_alone_while_many_requests_wait(monkeypatch):
     """By the event loop, each round of which takes the interpreter from them."""
     rounds = Mock(wraps=wasyncore.loop)
@@ -554,15 +240,6 @@ def test_worker_threads_are_left_alone_while_many_requests_wait(monkeypatch):
         for client in clients:
             assert client.makefile("rb").read().count(b"HTTP/1.1 200 OK") == 20
     assert rounds.call_count < 400  # for 800 answers
-
-
-def test_a_trusted_proxy_may_have_any_number_of_places(eight_places):
-    with by_hand(trusted="127.0.0.2") as running:
-        clients = [eight_places(running, 2, HALF) for _ in range(7)]
-        for client in clients:
-            client.sendall(b"\r\n")
-        turns_until(running, lambda: running.finished == 7)
-        assert all(client.recv(100).startswith(b"HTTP/1.1 200 OK") for client in clients)
 
 
 def test_many_slow_answers_do_not_keep_the_event_loop_from_looking_round(clock):
@@ -584,9 +261,3 @@ def test_many_slow_answers_do_not_keep_the_event_loop_from_looking_round(clock):
             finished.append(running.finished)
         assert finished[-1] == 5
         assert max(after - before for before, after in zip(finished, finished[1:])) == 2
-
-
-@pytest.mark.parametrize(("taken", "allowed"), [(0, 64), (100, 64), (192, 64), (193, 63), (255, 1), (300, 1)])
-def test_a_line_may_have_a_quarter_of_the_places_and_no_more_than_are_free(taken, allowed):
-    full = SimpleNamespace(taken=lambda: taken)
-    assert serving.Server.allowed(full) == allowed
