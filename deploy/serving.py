@@ -53,6 +53,7 @@ SLICE_SECONDS = 0.05  # of answering in the event loop, before it looks at all c
 TICK_SECONDS = 0.25  # between two looks at the deadlines
 YIELD_SECONDS = 0.003  # for the worker threads while many requests wait: each round takes the GIL from them
 THREADS_AT_NEED = 4  # worker threads once a request is stuck in the application; until then there is one
+LONGEST_HEAD = 16 * 1024  # bytes of a request line and its headers
 READ_ON = 16  # times max_body are read of a body that is too large, so that its connection can stay open
 
 SENTENCES = {  # what the default `broken` says
@@ -109,7 +110,7 @@ class Server(TcpWSGIServer):
         self.going_on = deque()  # channels of which a worker thread has answered a request
         self.finished = self.finished_before = 0  # requests
         self.next_look = self.next_beat = 0.0
-        limits = {"connection_limit": PLACES + 2, "max_request_header_size": 16384, "ident": None}
+        limits = {"connection_limit": PLACES + 2, "max_request_header_size": LONGEST_HEAD, "ident": None}
         limits |= {"max_request_body_size": READ_ON * max_body, "inbuf_overflow": max_body}
         limits |= {"outbuf_overflow": 2**30, "clear_untrusted_proxy_headers": False}
         limits |= {"log_socket_errors": False}  # a client that left is no fault of ours, and no traceback
