@@ -29,7 +29,7 @@ import threading
 import time
 from collections import namedtuple
 from contextlib import suppress
-from itertools import accumulate, chain, islice
+from itertools import chain, islice
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -114,6 +114,7 @@ SCHEMAS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in R
 OPENAPI = SCHEMAS.pop("openapi")
 MAX_BODY = 64 * 1024  # bytes
 MAX_DEPTH = 32  # arrays and objects inside each other
+STRING = re.compile(rb'(?s)"(?:[^"\\]|\\.)*+"?')
 
 
 @functools.cache
@@ -136,13 +137,8 @@ def accepted_pixels(body: bytes) -> np.ndarray:
 
 def parse_json(body: bytes):
     """The document in strict JSON (RFC 8259): UTF-8, finite numbers, no key twice, not deep. Raises 422."""
-
-    def only_once(pairs):
-        if len(dict(pairs)) < len(pairs):
-            raise not_json("a key stands twice in one object")
-        return dict(pairs)
-
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and depth(body) > MAX_DEPTH:
+    bare = STRING.sub(b"", body)
+    if bare.count(b"[") + bare.count(b"{") > MAX_DEPTH and depth(bare) > MAX_DEPTH:
         raise not_json(f"it is nested deeper than {MAX_DEPTH} levels")
     try:
         document = orjson.loads(body)
@@ -150,15 +146,17 @@ def parse_json(body: bytes):
         words = {"infinity": "a number is too large", "UTF-8": "it is not plain UTF-8"}
         what = next((words[word] for word in words if word in error.msg), "unexpected text")
         raise not_json(f"{what} at line {error.lineno}, column {error.colno}", error.pos) from None
-    if isinstance(document, dict) and body.count(b":") == len(document):
-        return document  # a colon for each key, and no more: none stands twice
-    return json.loads(body, object_pairs_hook=only_once)
+    keys, at_the_top = bare.count(b":"), len(document) if isinstance(document, dict) else 0
+    if keys != at_the_top and keys > STRING.sub(b"", orjson.dumps(document)).count(b":"):
+        raise not_json("a key stands twice in one object")
+    return document
 
 
-def depth(body: bytes) -> int:
-    """How many arrays and objects stand inside each other in a JSON text, at the deepest place."""
-    brackets = re.sub(rb'(?s)"(?:[^"\\]|\\.)*+"?|[^][{}"]+', b"", body)
-    return max(accumulate(1 if bracket in b"[{" else -1 for bracket in brackets), default=0)
+def depth(bare: bytes) -> int:
+    """How many arrays and objects stand inside each other in a JSON text without its strings, at most."""
+    marks = np.frombuffer(bare, np.uint8)
+    steps = np.isin(marks, list(b"[{")).astype(int) - np.isin(marks, list(b"]}"))
+    return steps.cumsum().max(initial=0)
 
 
 def not_json(reason: str, *position: int) -> HTTPError:
@@ -173,8 +171,8 @@ def explain(error: jsonschema_rs.ValidationError) -> dict:
     names, loc = rule if isinstance(rule, list) else [rule], ["body", *error.instance_path]
     if word in ("required", "additionalProperties"):
         loc.append(names[0][:40])
-    shown = "an object" if isinstance(value, dict) else json.dumps(value)
-    shown = f"an array of {len(value)}" if isinstance(value, list) else shown
+    shown = "an object" if isinstance(value, dict) else ""
+    shown = f"an array of {len(value)}" if isinstance(value, list) else shown or json.dumps(value)
     shown = shown if len(shown) <= 40 else shown[:39] + "…"
     sentences = {
         "type": f"{shown} is not of type {' or '.join(map(str, names))}",
@@ -357,6 +355,7 @@ PHRASES = {413: "Content Too Large", 422: "Unprocessable Content"}  # RFC 9110's
 
 def error_as_json(error: HTTPError) -> str:
     """Bottle's default_error_handler: the body {"detail": …} for every error, and the reason for the log."""
+    error.__traceback__ = error.__context__ = None  # circles, which would keep the body until a collection
     detail = why = SENTENCES.get(error.status_code, error.body)
     if error.status_code == 422:  # what the client wrote stays out of the log
         where = "/".join(str(step) for step in detail[0]["loc"] if step in ("body", "pixels", *range(28)))
@@ -406,7 +405,8 @@ def with_request_log(app, settings: Settings, limiter: RateLimiter | None):
         took = (time.perf_counter() - began) * 1000
         why = environ.get("pixelwise.why") or environ.get("serving.why", "")
         line = f"{client} {environ['REQUEST_METHOD']} {path} {status} {took:.1f}ms {request_id} {why}"
-        journal.write(6 if status < "400" else 4 if status < "500" else 3, line.rstrip())
+        ours = status >= "500" and "serving.error" not in environ  # 501 and 503 are a client's, too
+        journal.write(3 if ours else 4 if status >= "400" else 6, line.rstrip())
         return body
 
     return application

@@ -7,10 +7,10 @@ from io import BytesIO
 
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.receiver import ChunkedReceiver
-from waitress.utilities import BadRequest, RequestEntityTooLarge
+from waitress.utilities import BadRequest, RequestEntityTooLarge, RequestHeaderFieldsTooLarge
 
 LONGEST_LINE, LONGEST_TRAILER = 1024, 8192  # bytes, of a chunked body
-MOST_CHUNKS = 4096  # each costs microseconds, however small it is
+MOST_HEADERS, MOST_CHUNKS = 100, 2048  # each costs microseconds, however short it is
 
 
 class Body:
@@ -59,11 +59,14 @@ class Chunks(ChunkedReceiver):
                 at += len(piece)
             else:
                 end = data.find(b"\n", at) + 1 or len(data)
-                self.line += data[at:end]
+                line = data[at:end]
+                if self.line:
+                    line = self.line + line
                 at = end
-                if self.line.endswith(b"\n") or len(self.line) > LONGEST_LINE:
-                    self.take(self.line)
-                    self.line = b""
+                if line[-1:] == b"\n" or len(line) > LONGEST_LINE:
+                    self.take(line)
+                    line = b""
+                self.line = line
         return at
 
     def take(self, line: bytes) -> None:
@@ -83,6 +86,10 @@ class Chunks(ChunkedReceiver):
             self.error, self.completed = BadRequest("the chunks are malformed"), True
 
 
+class TooManyHeaders(ValueError):
+    pass
+
+
 class Parser(HTTPRequestParser):
     """waitress's, strict where two readers of the same bytes could see different requests."""
 
@@ -97,13 +104,18 @@ class Parser(HTTPRequestParser):
             if not self.header_bytes_received and data[:1].isspace():  # waitress would drop it
                 raise ValueError("white space before the request line")
             return super().received(data)
+        except TooManyHeaders:
+            self.error = RequestHeaderFieldsTooLarge("")
         except ValueError:  # or waitress's own int() or urlsplit() gave up: 5,000 digits, "http://[::1/"
-            self.error, self.completed = BadRequest("it cannot be read"), True
-            return len(data)
+            self.error = BadRequest("it cannot be read")
+        self.completed = True
+        return len(data)
 
     def parse_header(self, header_plus: bytes) -> None:
         if not self.FIRST_LINE.match(header_plus):  # in waitress's own pattern, 15 kB can take half a minute
             raise ParsingError("Start line is invalid")
+        if header_plus.count(b"\n") > MOST_HEADERS + 2:  # with the first line, and the last
+            raise TooManyHeaders
         codings = self.TRANSFER_ENCODING.findall(header_plus)
         super().parse_header(header_plus)
         if codings and (len(codings) > 1 or codings[0].strip().lower() != b"chunked" or not self.chunked):

@@ -2,7 +2,8 @@
 
     start()                                      # what `logging` logs becomes such lines, too
     write(6, "192.0.2.7 GET /health 200")        # priorities as in syslog: 3 error, 4 warning, 6 info
- A line has the priority that `journalctl -p` asks for when systemd's journal reads it, else the time and a
+
+A line has the priority that `journalctl -p` asks for when systemd's journal reads it, else the time and a
 word. It is written with one system call that never waits. Where nobody reads (a full pipe, a full disk, a
 closed descriptor) it is lost, and counted: the next line that gets through says how many were lost before it.
 """

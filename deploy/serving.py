@@ -9,7 +9,7 @@ to TMPDIR, and answers bytes that are not HTTP in plain text, past the applicati
 adds:
 
 - a drain: `serve` stops accepting, finishes what was accepted, and returns within ten seconds
-- deadlines in both directions, on the monotonic clock: a request must arrive, and an answer must be read
+- deadlines in both directions: a request must arrive, and an answer must be read (connections.py)
 - places by address: whoever opens many connections leaves room for everybody else
 - bounded work and memory: one request a connection at a time, bodies over `max_body` are counted and not
   kept, and between two looks at all connections the event loop answers for SLICE_SECONDS at most
@@ -19,49 +19,41 @@ adds:
   request to a thread and back would take longer than the answer
 - systemd hears that it is ready, alive and stopping, and may pass the socket (systemd.py)
 
-It uses these internals of waitress 3.0.2, so the pin and tests/test_wire.py belong together: of HTTPChannel
-`request`, `requests`, `requests_lock`, `received`, `service`, `total_outbufs_len`, `will_close`,
-`close_when_flushed`, `_flush_exception`, `_flush_some`, `handle_write`, `handle_close`, `send_continue`; of
-HTTPRequestParser `parse_header`, `received`, `body_rcv`, `error`, `completed`; of WSGITask `start`, `write`,
-`get_environment`; of TcpWSGIServer `readable`, `handle_accept`, `add_task`, `active_channels`,
-`task_dispatcher`.
+It uses these internals of waitress 3.0.2, so the pin and tests/test_wire.py belong together: of TcpWSGIServer
+`readable`, `accept`, `handle_accept`, `add_task`, `pull_trigger`, `set_socket_options`, `accepting`, `_map`,
+`active_channels`, `task_dispatcher` (of which `queue`, `threads`, `set_thread_count`); connections.py and
+framing.py name theirs.
 """
 
+import gc
 import json
 import logging
 import signal
 import socket
-import struct
 import threading
 from collections import Counter, deque
 from contextlib import suppress
-from time import monotonic
+from time import monotonic, sleep
 
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
-from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
-from waitress.task import WSGITask
-from waitress.utilities import Error, RequestEntityTooLarge
 
 from deploy.addresses import line_of
-from deploy.framing import Parser
+from deploy.connections import Channel, TooManyConnections
 from deploy.systemd import notify, passed_by_systemd, watched
 
 log = logging.getLogger("serving")
 
 PLACES = 256  # connections at once; a client address may have a quarter of them
-REQUEST_SECONDS, READ_SECONDS, IDLE_SECONDS = 10, 10, 60  # for a request, for PROGRESS, between requests
-SCARCE_REQUEST, SCARCE_READ, SCARCE_IDLE = 2, 2, 1  # the same while places are scarce
-PROGRESS = 1024  # bytes that a client must take of a waiting answer in READ_SECONDS
-QUIET_SECONDS = 1  # after the last answer, a client that sends nothing for so long has read it
 HANDSHAKE_SECONDS = 0.1  # a handshake that had begun before SIGTERM has so long to be completed
 DRAIN_SECONDS = 8  # accepted requests have so long to finish after SIGTERM
+THREAD_SECONDS = 1  # and worker threads so long to end; who is stuck then ends with the process
 SLICE_SECONDS = 0.05  # of answering in the event loop, before it looks at all connections again
 TICK_SECONDS = 0.25  # between two looks at the deadlines
-THREADS_AT_NEED = (
-    4  # for an application that may take its time, once a request is stuck in it; until then one
-)
+YIELD_SECONDS = 0.003  # for the worker threads while many requests wait: each round takes the GIL from them
+THREADS_AT_NEED = 4  # worker threads once a request is stuck in the application; until then there is one
+LONGEST_HEAD = 16 * 1024  # bytes of a request line and its headers
 READ_ON = 16  # times max_body are read of a body that is too large, so that its connection can stay open
 
 SENTENCES = {  # what the default `broken` says
@@ -82,195 +74,6 @@ def answer_broken(environ, start_response):
     body = json.dumps({"detail": environ["serving.why"]}).encode()
     start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
     return [body]
-
-
-class RequestTimeout(Error):
-    code, reason = 408, "Request Timeout"
-
-
-class TooManyConnections(Error):
-    code, reason = 503, "Service Unavailable"
-
-
-# ---- Requests -------------------------------------------------------------------------------------------
-
-
-class Task(WSGITask):
-    """One request. Broken ones reach an application too, and a connection that will close says so."""
-
-    def service(self):
-        super().service()
-        self.channel.server.finished += 1
-
-    def start(self):
-        super().start()
-        if self.request.error or self.request.connection_close or self.channel.server.draining.is_set():
-            self.set_close_on_finish()
-
-    def write(self, data):
-        if not self.wrote_header and data and self.content_length == len(data):
-            head, self.wrote_header = self.build_response_header(), True  # both in one send
-            self.content_bytes_written = self.channel.write_soon(head + data) - len(head)
-        else:
-            super().write(data)
-
-    def get_environment(self):
-        environ = super().get_environment()
-        error = self.request.error
-        if isinstance(error, RequestEntityTooLarge):  # this one the application answers, when its turn comes
-            environ["CONTENT_LENGTH"] = str(
-                max(self.request.content_length, self.channel.adj.inbuf_overflow + 1)
-            )
-        elif error:
-            environ["serving.error"] = f"{error.code} {error.reason}"
-        return environ
-
-
-# ---- Connections ----------------------------------------------------------------------------------------
-
-
-class Channel(HTTPChannel):
-    """A connection, with what it has to do until when.
-
-    since: when it last did what counts: connected, began a request, or got an answer (`monotonic` seconds).
-    rest: bytes received and not parsed yet, as its next request waits until the last one is answered and
-    sent.
-    busy: whether a request of it is with the application, or those behind it are still to be looked at.
-    mark: when a waiting answer was last looked at, and how many bytes had been sent by then; or None.
-    """
-
-    parser_class, task_class, error_task_class = Parser, Task, Task
-
-    def __init__(self, server, sock, addr, adj, map=None):
-        self.since, self.rest, self.sent, self.mark = monotonic(), b"", 0, None
-        self.busy = self.lingers = False
-        self.line = line_of(addr[0])
-        super().__init__(server, sock, addr, adj, map=map)
-        server.admit(self)
-
-    def received(self, data):
-        with self.requests_lock:
-            self.rest += data
-            self.parse_next()
-
-    def parse_next(self) -> None:
-        """Parse what was received up to the end of the next request; called with `requests_lock` held."""
-        ends = self.will_close or self.close_when_flushed or self.lingers  # then nobody reads the rest
-        while self.rest and self.connected and not (self.requests or ends):
-            if self.request is None:
-                self.rest = self.rest.lstrip(b"\r\n")  # empty lines are no progress (RFC 9112, section 2.2)
-                if not self.rest:
-                    return
-                self.request, self.since = self.parser_class(self.adj), monotonic()
-            used = self.request.received(self.rest)
-            self.rest = self.rest[used:]
-            if self.request.expect_continue and self.request.headers_finished and not self.sent_continue:
-                self.send_continue()
-            if self.request.completed:
-                self.answer_soon()
-
-    def answer_soon(self, error: Error | None = None) -> None:
-        """The request is complete, or as complete as it will get; called with `requests_lock` held."""
-        request = self.request or self.parser_class(self.adj)
-        request.error = error or request.error
-        self.request, self.sent_continue, self.busy = None, False, True
-        self.requests.append(request)
-        self.server.add_task(self)
-
-    def service(self):
-        super().service()
-        self.since = monotonic()
-        self.server.answered(self)
-
-    def go_on(self) -> None:
-        """Its last request is answered: see to the next one. In the event loop, which may close it, too."""
-        self.busy = False
-        with self.requests_lock:
-            self.parse_next()
-
-    def alone(self, method: str) -> None:
-        """Call a method whose fault must end this connection, and not the server."""
-        try:
-            getattr(self, method)()
-        except Exception:
-            self.handle_error()
-
-    def answer(self) -> None:
-        """Answer the request in the event loop, and send the answer without another round for it."""
-        self.service()
-        if self.connected and (self.total_outbufs_len or self.close_when_flushed):
-            self.handle_write()
-
-    def send(self, data, do_close=True):
-        sent = super().send(data, do_close)
-        self.sent += sent
-        return sent
-
-    def handle_write(self):
-        if not self.close_when_flushed:
-            super().handle_write()
-            return
-        self._flush_exception(self._flush_some)
-        if self.will_close:
-            self.handle_close()
-        elif self.connected and not self.total_outbufs_len:
-            # a close now would reset what the client is still to read: wait a little
-            self.close_when_flushed, self.lingers, self.since = False, True, monotonic()
-            self.last_sign = self.since
-            with suppress(OSError):
-                self.socket.shutdown(socket.SHUT_WR)
-
-    def readable(self):
-        return self.lingers or (super().readable() and not self.busy)
-
-    def handle_read(self):
-        if not self.lingers:
-            super().handle_read()
-            return
-        with suppress(OSError):
-            if self.recv(65536):
-                self.last_sign = monotonic()
-                return
-        self.handle_close()
-
-    def handle_expt_event(self):
-        """Urgent data (tcp(7)), which HTTP does not know: nothing would take it off the socket."""
-        if self.connected:
-            self.cut()
-
-    def is_idle(self) -> bool:
-        return not (self.requests or self.request or self.total_outbufs_len or self.rest)
-
-    def look(self, now: float, scarce: bool) -> None:
-        """Cut off a client that holds its place for nothing."""
-        if self.total_outbufs_len:
-            if self.mark is None:
-                self.mark = (now, self.sent)
-            elif now - self.mark[0] > (SCARCE_READ if scarce else READ_SECONDS):
-                if self.sent - self.mark[1] < PROGRESS:
-                    self.cut()
-                self.mark = (now, self.sent)
-            return
-        self.mark = None
-        waited = now - self.since
-        if self.lingers:
-            if scarce or now - self.last_sign > QUIET_SECONDS or waited > REQUEST_SECONDS:
-                self.handle_close()
-        elif self.request is not None and not self.requests:
-            if waited > (SCARCE_REQUEST if scarce else REQUEST_SECONDS):
-                with self.requests_lock:
-                    self.answer_soon(RequestTimeout(""))
-        elif self.is_idle() and waited > (SCARCE_IDLE if scarce else IDLE_SECONDS):
-            self.handle_close()
-
-    def cut(self) -> None:
-        """Close it now; what is still to be sent is dropped, and the kernel's memory for it is free."""
-        with suppress(OSError):
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.handle_close()
-
-
-# ---- The server -----------------------------------------------------------------------------------------
 
 
 class Server(TcpWSGIServer):
@@ -302,11 +105,12 @@ class Server(TcpWSGIServer):
         self.alive = alive if watched() else None
         self.trusted = line_of(trusted)
         self.knocked = False  # whether somebody wants to connect
+        self.lingering = 0  # connections that have their last answer, and hold no place any more
         self.due = deque()  # channels with a request that will be answered at once
         self.going_on = deque()  # channels of which a worker thread has answered a request
         self.finished = self.finished_before = 0  # requests
         self.next_look = self.next_beat = 0.0
-        limits = {"connection_limit": PLACES + 2, "max_request_header_size": 16384, "ident": None}
+        limits = {"connection_limit": PLACES + 2, "max_request_header_size": LONGEST_HEAD, "ident": None}
         limits |= {"max_request_body_size": READ_ON * max_body, "inbuf_overflow": max_body}
         limits |= {"outbuf_overflow": 2**30, "clear_untrusted_proxy_headers": False}
         limits |= {"log_socket_errors": False}  # a client that left is no fault of ours, and no traceback
@@ -330,6 +134,8 @@ class Server(TcpWSGIServer):
         The next request of a channel waits until its last answer is sent, so that no answer piles up."""
         if not all(channel.total_outbufs_len for channel in self.due):
             timeout = 0
+        if len(self.task_dispatcher.queue) > THREADS_AT_NEED:
+            sleep(YIELD_SECONDS)
         wasyncore.loop(timeout=timeout, use_poll=True, map=self._map, count=1)
         self.accept_all()
         while self.going_on:
@@ -380,7 +186,7 @@ class Server(TcpWSGIServer):
         now = monotonic()
         if now >= self.next_look:
             self.look(now)
-        return self.accepting and len(self.active_channels) < PLACES
+        return self.accepting and self.taken() < PLACES
 
     def accept(self):
         self.knocked = False
@@ -396,21 +202,28 @@ class Server(TcpWSGIServer):
     def accept_all(self) -> None:
         """Accept who waits while there are places, and not one a round, as a round of answers takes long."""
         for _ in range(PLACES):
-            if self.knocked and (len(self.active_channels) < PLACES or self.draining.is_set()):
+            if self.knocked and (self.taken() < PLACES or self.draining.is_set()):
+                if self.lingering >= PLACES:
+                    next(one for one in self.active_channels.values() if one.lingers).handle_close()
                 super().handle_accept()
+
+    def taken(self) -> int:
+        """How many places are taken."""
+        return len(self.active_channels) - self.lingering
 
     def allowed(self) -> int:
         """How many places one line may have: a quarter of all, and no more than are free. So those who take
         many leave as many, and an address that has none yet gets in."""
-        return max(1, min(PLACES // 4, PLACES - len(self.active_channels)))
+        return max(1, min(PLACES // 4, PLACES - self.taken()))
 
     def admit(self, channel: Channel) -> None:
         """Keep a new connection within the places of its line: an idle one of the same line makes room for
         it, and where there is none, it is answered 503."""
-        same = [other for other in self.active_channels.values() if other.line == channel.line]
-        if len(same) <= self.allowed() or channel.line == self.trusted:
+        all_others = [other for other in self.active_channels.values() if other is not channel]
+        same = [other for other in all_others if other.line == channel.line and not other.lingers]
+        if len(same) < self.allowed() or channel.line == self.trusted:
             return
-        idle = [other for other in same if other.is_idle() and not other.lingers and other is not channel]
+        idle = [other for other in same if other.is_idle()]
         if idle:
             min(idle, key=lambda other: other.since).handle_close()
         else:
@@ -422,8 +235,8 @@ class Server(TcpWSGIServer):
         feed the watchdog."""
         self.next_look = now + TICK_SECONDS
         channels = list(self.active_channels.values())
-        scarce, allowed = PLACES - len(channels) < PLACES // 4, self.allowed()
-        held = Counter(channel.line for channel in channels)
+        scarce, allowed = PLACES - self.taken() < PLACES // 4, self.allowed()
+        held = Counter(channel.line for channel in channels if not channel.lingers)
         for channel in channels:
             channel.look(now, scarce or (held[channel.line] >= allowed and channel.line != self.trusted))
         if now < self.next_beat:
@@ -463,7 +276,10 @@ class Server(TcpWSGIServer):
                     channel.look(now, scarce=True)
                 elif now - channel.since > 0.5:
                     channel.handle_close()
-        self.task_dispatcher.shutdown(timeout=1)
+        self.task_dispatcher.set_thread_count(0)  # its own `shutdown` waits by the wall clock
+        until = monotonic() + THREAD_SECONDS
+        while self.task_dispatcher.threads and monotonic() < until:
+            sleep(0.01)
         wasyncore.close_all(self._map)
 
 
@@ -492,6 +308,9 @@ def serve(app, listener: socket.socket, *, greeting: str = "", **options) -> Non
         signal.signal(number, server.stop)
     host, port = listener.getsockname()[:2]
     log.info("listening on http://%s:%d %s", f"[{host}]" if ":" in host else host, port, greeting)
+    gc.collect()
+    gc.freeze()  # what is loaded stays: to look at all of it again took up to 100 ms of somebody's request,
+    gc.set_threshold(10_000)  # and to look at what a large body is made of, half of all its time
     notify("READY=1")
     server.run()
     for number in (signal.SIGTERM, signal.SIGINT):

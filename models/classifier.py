@@ -228,7 +228,7 @@ def _unpickle(content: bytes, path: Path):
 
     try:
         pipeline = joblib.load(io.BytesIO(content))
-        scores = pipeline.predict_proba(np.zeros((1, 784)))
+        scores = np.asarray(pipeline.predict_proba(np.zeros((1, 784))))
     except Exception as error:
         raise ArtefactError(
             f"{path} is not a digit classifier that this scikit-learn can load ({type(error).__name__}): "

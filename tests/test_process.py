@@ -551,9 +551,10 @@ def test_many_idle_connections_do_not_keep_a_new_client_out(start_server, beginn
     server = start_server()
     with contextlib.ExitStack() as stack:
         for _ in range(400):
-            connection = stack.enter_context(server.connect())
+            connection = stack.enter_context(server.connect(source="127.0.0.9"))
             if beginning:
-                connection.send(beginning)
+                with contextlib.suppress(OSError):  # one that had to make room is closed
+                    connection.send(beginning)
         for _ in range(3):
             began = time.monotonic()
             assert server.get("/health").body == HEALTHY

@@ -1,6 +1,7 @@
 """An application that says in JSON which request it got, on deploy/serving.py as server.py is; no test of its
 own. AT_ONCE=true answers in the event loop."""
 
+import gc
 import json
 import os
 import sys
@@ -15,6 +16,7 @@ def application(environ, start_response):
         "marks": marks,
         "body": environ["wsgi.input"].read().decode("latin-1"),
         "length": int(environ.get("CONTENT_LENGTH") or 0),
+        "collector": [gc.get_freeze_count(), gc.get_threshold()[0]],
     }
     body = json.dumps(said).encode()
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])

@@ -31,7 +31,7 @@ def besiege(request, start_server, tmp_path):
 def test_clients_that_pipeline_and_hardly_read(besiege):
     """260 of them once had all places for ever."""
     with besiege("slow readers") as siege:
-        siege.crowd(150, GET * 200, reads=1024)
+        readers = siege.crowd(150, GET * 200, reads=1024)
         sippers = siege.crowd(150, GET * 200, reads=1024)
 
         def sip():
@@ -40,28 +40,30 @@ def test_clients_that_pipeline_and_hardly_read(besiege):
                     one.recv(1)
 
         siege.hold(3, sip)
+        siege.leaves_room(readers + sippers, sip)
         siege.end()
 
 
-def test_clients_that_drip(besiege):
-    """Four bytes now and then once renewed their time for ever."""
-    drips = {b"": b"\r\n\r\n", GET: b"\r\n", b"GET /": b"a", GET[:-2]: b"A: b\r\n", HALF: b" "}
-    with besiege("drips") as siege:
-        crowds = [(siege.crowd(60, beginning), bit) for beginning, bit in drips.items()]
+def test_clients_that_send_requests_drop_by_drop(besiege):
+    drops = {b"GET /": b"a", GET[:-2]: b"A: b\r\n", HALF: b" ", EXPECTING: b""}
+    with besiege("drops") as siege:
+        crowds = [(siege.crowd(75, beginning), drop) for beginning, drop in drops.items()]
 
         def drip_all():
-            for crowd, bit in crowds:
-                drip(crowd, bit)
+            for crowd, drop in crowds:
+                drip(crowd, drop)
 
         siege.hold(3, drip_all)
+        siege.leaves_room([one for crowd, _ in crowds for one in crowd], drip_all)
         siege.end()
 
 
-def test_clients_that_say_nothing(besiege):
-    with besiege("silence") as siege:
-        for beginning in (b"", GET, EXPECTING):
-            siege.crowd(130, beginning)
-        siege.hold(1.5)
+def test_clients_that_send_nothing_but_empty_lines(besiege):
+    """Four bytes now and then once renewed their time for ever."""
+    with besiege("empty lines") as siege:
+        crowd = siege.crowd(200) + siege.crowd(100, GET)
+        siege.hold(1.5, lambda: drip(crowd, b"\r\n\r\n"))
+        siege.leaves_room(crowd, lambda: drip(crowd, b"\r\n\r\n"))
         siege.end()
 
 

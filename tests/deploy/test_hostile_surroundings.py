@@ -5,7 +5,6 @@ import os
 import pty
 import re
 import resource
-import select
 import signal
 import socket
 import subprocess
@@ -13,7 +12,7 @@ import time
 
 import pytest
 import wire
-from siege import Siege
+from siege import Siege, hung_up
 
 GET = wire.request_bytes("GET", "/nowhere")
 
@@ -149,13 +148,6 @@ signal.signal(signal.SIGUSR1, lambda *_: shift.__setitem__(0, float(os.environ["
 sys.argv = [{server!r}]
 runpy.run_path({server!r}, run_name="__main__")
 """
-
-
-def hung_up(one: socket.socket) -> bool:
-    """Whether the server ended the connection; without reading what it sent before."""
-    poll = select.poll()
-    poll.register(one, select.POLLRDHUP)
-    return bool(poll.poll(0))
 
 
 class Stepped(Siege):
