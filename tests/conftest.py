@@ -18,7 +18,7 @@ SLOW = (  # files that boot machines, open browsers, run notebooks or grade; the
     *("test_checks_m4", "test_checks_m5", "test_classifier", "test_fuzz", "test_fuzz_streams"),
     *("test_docs_pages", "test_checker", "test_outdated", "test_goldens", "test_checks_m4_unit"),
 )
-ALONE = ("test_labs", "test_checks_servers", "test_checks_table", "test_process")  # whose tests share nothing
+ALONE = ("test_checks_servers", "test_checks_table", "test_process")  # whose tests share nothing
 
 
 def pytest_addoption(parser):
