@@ -467,7 +467,7 @@ quiet_jupyter() {
 }
 
 # most tests wait (for a window of the limit, for a machine to boot), so there are four workers a core
-side_by_side() { "$PYTHON" -m pytest --numprocesses $((4 * $(nproc))) --dist loadgroup --no-loadscope-reorder "$@"; }
+side_by_side() { "$PYTHON" -m pytest --numprocesses $((3 * $(nproc))) --dist loadgroup --no-loadscope-reorder "$@"; }
 
 main() {
   local mode=${1:-provision} socket=

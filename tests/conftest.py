@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import wire
+from xdist.scheduler import LoadScopeScheduling
 
 os.environ["PIXELWISE_PROGRESS"] = ""  # what passes in a test is no progress of whoever runs it
 
@@ -26,16 +27,33 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """The longest first: side by side, one that starts last keeps all others waiting for it. The tests of a
-    file share what it builds, so they stay in one worker, except in those files that build nothing."""
+    """The longest first: side by side, one that starts last keeps all others waiting for it."""
     items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
-    for item in items:
-        if item.path.stem not in ALONE:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     if config.getoption("--quick"):
         left_out = [item for item in items if item.path.stem in SLOW]
         config.hook.pytest_deselected(items=left_out)
         items[:] = items[len(left_out) :]
+
+
+def pytest_collection_finish():
+    """Only the servers that tests/wire.py starts say what they covered: it slows everything else down."""
+    measured = [name for name in os.environ if name.startswith(("COVERAGE_", "COV_"))]
+    wire.COVERAGE.update({name: os.environ.pop(name) for name in measured})
+
+
+class ByFile(LoadScopeScheduling):
+    """The tests of a file share what it builds, so they stay in one worker, except in files that build nothing.
+
+    (The marker `xdist_group` would say the same; pytest-xdist 3.8 loses it under pytest 9.2.)
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return nodeid if Path(file).stem in ALONE else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return ByFile(config, log)
 
 
 def pytest_terminal_summary(terminalreporter, config):

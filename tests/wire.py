@@ -207,10 +207,13 @@ class Connection:
         self.socket.close()
 
 
+COVERAGE = {}  # the variables that make a process say what it covered: conftest.py moves them here
+UNMEASURED = {"COVERAGE_PROCESS_CONFIG": None}  # of a server that could not write it down: its disk is broken
+
+
 def environment(settings: dict) -> dict:
     """A clean environment for a server process. A setting of None is left out."""
-    coverage = {key: value for key, value in os.environ.items() if key.startswith(("COVERAGE_", "COV_"))}
-    wanted = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"} | coverage | SETTINGS | settings
+    wanted = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"} | COVERAGE | SETTINGS | settings
     return {key: value for key, value in wanted.items() if value is not None}
 
 

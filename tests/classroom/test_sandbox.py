@@ -139,7 +139,7 @@ def test_it_can_write_to_nothing_but_its_folder_and_its_temporary_folders(driver
     find = (
         "find / \\( -path /proc -o -path /dev/pts \\) -prune -o -type d -writable -print 2> /dev/null; true"
     )
-    found = lines(driver.ask(folder, "sh", "-c", find))
+    found = lines(driver.ask(folder, "sh", "-c", find, seconds=120))
     own = {"/submission", "/tmp", "/dev/shm"}
     assert set(found) == own
 

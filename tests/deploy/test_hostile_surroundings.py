@@ -86,7 +86,7 @@ def test_a_log_that_nobody_reads_holds_up_no_answer_and_no_stop(log, tmp_path):
         start = wire.through_systemd(listener)
         process = subprocess.Popen(
             [*start["command"], wire.SERVER],
-            env=wire.environment({}),
+            env=wire.environment(wire.UNMEASURED),
             stdin=subprocess.DEVNULL,
             stderr=stderr,
             pass_fds=start["pass_fds"],
@@ -112,7 +112,7 @@ def test_lines_that_were_lost_are_counted():
         start = wire.through_systemd(listener)
         process = subprocess.Popen(
             [*start["command"], wire.SERVER],
-            env=wire.environment({}),
+            env=wire.environment(wire.UNMEASURED),
             stdin=subprocess.DEVNULL,
             stderr=writer,
             pass_fds=start["pass_fds"],
