@@ -17,10 +17,10 @@ from _pytest.terminal import TerminalReporter
 from rich.console import Console
 
 from checks.kit import core, grading
-from checks.report.files import write_all
+from checks.report.files import cannot_write, prepare, write_all
 from checks.report.journal import Journal
 from checks.report.model import TITLES, build, now
-from checks.report.terminal import explanation, line, table
+from checks.report.terminal import explanation, for_any_terminal, line, table
 
 HERE = Path(__file__).resolve().parent
 TARGETS = ("url", "prod", "unit")
@@ -70,7 +70,7 @@ class Grader:
         if not set(milestones) <= set(TITLES):
             raise pytest.UsageError(f"--milestone {options.milestone}: write some of {','.join(TITLES)}")
         self.checks = grading.planned(grading.all_checks(), self.given, milestones)
-        self.session = self.journal = None
+        self.session = self.journal = self.unwritten = None
         self.results = []
 
     def tell(self, text: str) -> None:
@@ -90,8 +90,11 @@ class Grader:
         }
         if self.options.report:
             folder = Path(self.options.report)
-            folder.mkdir(parents=True, exist_ok=True)
-            self.journal = Journal(folder / "results.jsonl", self.header)
+            try:
+                prepare(folder)
+                self.journal = Journal(folder / "results.jsonl", self.header)
+            except OSError as problem:
+                raise pytest.UsageError(f"--report {cannot_write(problem, folder)}") from None
         self.session = grading.session(grading.all_checks(), self.given, self.seed)
         if self.session.gone:
             self.console.print(f"\n{self.session.gone}\n", style="bold red", markup=False)
@@ -99,9 +102,15 @@ class Grader:
     def run(self, name: str) -> core.Result:
         result = self.session.run(name)
         self.results.append(result)
-        if self.journal:
-            self.journal.write(result)
+        self.note(lambda: self.journal.write(result))
         return result
+
+    def note(self, write):
+        """Write a part of the reports, if there are any; a full disk ends the reports, and not the checks."""
+        try:
+            return write() if self.journal else None
+        except OSError as problem:
+            self.journal, self.unwritten = None, cannot_write(problem, Path(self.options.report))
 
     def finish(self) -> None:
         """Write the reports and print the summary."""
@@ -111,10 +120,11 @@ class Grader:
         whole = build(self.header, self.results, finished)
         self.console.print()
         self.console.print(table(whole))
-        if self.journal:
-            self.journal.finish()
-            written = write_all(whole, Path(self.options.report))
+        self.note(lambda: self.journal.finish())
+        if written := self.note(lambda: write_all(whole, Path(self.options.report))):
             self.console.print(f"\nreports: {', '.join(map(str, written))}", markup=False)
+        if self.unwritten:
+            self.console.print(f"\nthere are no reports: {self.unwritten}", style="bold red", markup=False)
         self.console.print(f"the same digits again: --seed {self.seed}", style="dim", markup=False)
 
 
@@ -158,6 +168,8 @@ class StudentReporter(TerminalReporter):
     def pytest_sessionfinish(self, session, exitstatus):
         result = yield
         self.grader.finish()
+        if self.grader.unwritten:
+            session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
         return result
 
     @pytest.hookimpl(wrapper=True)
@@ -169,6 +181,9 @@ class StudentReporter(TerminalReporter):
 def pytest_configure(config):
     if not any(getattr(config.option, target, "") for target in TARGETS):
         return
+    if getattr(config.option, "numprocesses", None) or hasattr(config, "workerinput"):
+        raise pytest.UsageError("the checks share one server and its budget: run them without -n")
+    for_any_terminal()
     grader = Grader(config)
     config.pluginmanager.register(grader, "pixelwise-grader")
     standard = config.pluginmanager.getplugin("terminalreporter")

@@ -21,20 +21,25 @@ from pathlib import Path
 
 from checks.classroom.handed_in import Usage, is_class, is_url
 from checks.classroom.intake import SubmissionError, fetch
-from checks.classroom.the_class import UNDER_WAY_PER_CORE, command_class, command_one
+from checks.classroom.the_class import UNDER_WAY_PER_CORE, Unwritten, command_class, command_one
 from checks.classroom.worker import STOP
 from checks.kit.grading import parse_limit
 from checks.report.model import TITLES
+from checks.report.terminal import for_any_terminal, in_utf8
 
 
 def main(arguments: list[str]) -> int:
     """Grade, and write the grades; the exit status stands above."""
+    for_any_terminal()
     asked = parser().parse_args(arguments)
     try:
         return command(asked)
     except Usage as problem:
         print(f"{problem}", file=sys.stderr)
         return 2
+    except Unwritten as problem:
+        print(f"{problem}; what was finished is kept, and the same line goes on from there", file=sys.stderr)
+        return 1
 
 
 def parser() -> argparse.ArgumentParser:
@@ -132,4 +137,5 @@ def stopping():
 
 
 if __name__ == "__main__":
+    in_utf8()
     sys.exit(main(sys.argv[1:]))

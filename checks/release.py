@@ -17,12 +17,15 @@ from pathlib import Path
 
 from checks.editions.release import release
 from checks.editions.tables import ReleaseError
+from checks.report.files import cannot_write
+from checks.report.terminal import for_any_terminal, in_utf8
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def main(arguments: list[str]) -> int:
     """Make the editions; the exit status stands above."""
+    for_any_terminal()
     if len(arguments) != 1 or arguments[0].startswith("-"):
         print(
             "usage: python -m checks.release OUT (a new folder, for OUT/student and OUT/instructor)",
@@ -44,7 +47,7 @@ def main(arguments: list[str]) -> int:
         print(problem, file=sys.stderr)
         return 1
     except OSError as problem:
-        print(f"{problem.filename}: {problem.strerror}", file=sys.stderr)
+        print(cannot_write(problem, Path(arguments[0])), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; nothing was written", file=sys.stderr)
@@ -54,4 +57,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    in_utf8()
     sys.exit(main(sys.argv[1:]))

@@ -106,7 +106,7 @@ class Server:
 
     def prepare(self):
         self.url, self.process = NOBODY, None
-        self.log_file = tempfile.TemporaryFile("a+", errors="replace")  # noqa: SIM115 (open while we live)
+        self.log_file = tempfile.TemporaryFile("a+", encoding="utf-8", errors="replace")  # noqa: SIM115 (open while we live)
         atexit.register(self.stop)
 
     def environ(self) -> dict:

@@ -16,7 +16,14 @@ SLOW = (  # files that boot machines, open browsers, run notebooks or grade; the
     *("test_debian13", "test_debian13_prod", "test_labs_browser", "test_setup", "test_setup_odd"),
     *("test_box", "test_process", "test_pythons"),
     *("test_grade", "test_checks_table", "test_hostile", "test_release", "test_handed_in", "test_notebooks"),
-    *("test_checks_m4", "test_checks_m5", "test_classifier", "test_fuzz", "test_fuzz_streams"),
+    *(
+        "test_checks_m4",
+        "test_checks_m5",
+        "test_checks_odd",
+        "test_classifier",
+        "test_fuzz",
+        "test_fuzz_streams",
+    ),
     *("test_docs_pages", "test_checker", "test_outdated", "test_goldens", "test_checks_m4_unit"),
 )
 ALONE = ("test_checks_servers", "test_checks_table", "test_process")  # whose tests share nothing
@@ -42,7 +49,7 @@ def pytest_collection_finish():
 
 
 class ByFile(LoadScopeScheduling):
-    """The tests of a file share what it builds, so they stay in one worker, except in files that build nothing.
+    """The tests of a file share what it builds, so they stay in one worker; those of ALONE build nothing.
 
     (The marker `xdist_group` would say the same; pytest-xdist 3.8 loses it under pytest 9.2.)
     """

@@ -61,7 +61,7 @@ def _own_cgroups() -> dict[str, str]:
     """controller → this process's path in its hierarchy; "" is that of version 2."""
     found = {}
     with contextlib.suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
+        for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
             _, controllers, path = line.split(":", 2)
             found.update(dict.fromkeys(controllers.split(","), path))
     return found
@@ -95,7 +95,7 @@ def _v2_parent(name: str) -> Path | None:
 def _mounts():
     """source, options, place, type, options of the file system."""
     with contextlib.suppress(OSError):
-        for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
             fields, _, rest = line.partition(" - ")
             kind, source, options = rest.split(" ", 2)
             yield source, fields.split()[5], fields.split()[4], kind, options

@@ -17,11 +17,34 @@ from checks.classroom.records import GRADED, NOT_GRADED, NOT_YET, load, save
 from checks.classroom.screen import Live, Plain, tell_changes
 from checks.classroom.worker import STOP, grade, task_for
 from checks.kit import core
+from checks.report import files
+from checks.report.files import cannot_write
 from checks.report.model import clean
 from checks.report.terminal import explanation, line, table
 
 UNDER_WAY_PER_CORE = 8  # a submission waits for windows of the rate limit nearly all of its time
 MEMORY_EACH = 512 * 1024 * 1024  # bytes that a submission and its grader use together, usually less
+
+
+class Unwritten(Exception):
+    """A grade that could not be kept. The message is a sentence with the remedy."""
+
+
+def keep(folder: Path, record: dict) -> list:
+    """`records.save`. Raises Unwritten."""
+    try:
+        return save(folder, record)
+    except OSError as problem:
+        STOP.set()
+        raise Unwritten(cannot_write(problem, folder)) from None
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder of the grades, and try it before hours of work depend on it. Raises Usage."""
+    try:
+        files.prepare(folder)
+    except OSError as problem:
+        raise Usage(cannot_write(problem, folder)) from None
 
 
 def default_jobs() -> int:
@@ -85,7 +108,7 @@ def grade_class(
     with show:
         for record in run_all(tasks, jobs, arguments.dask):
             name = record["name"]
-            changes[name] = save(folders[name], record)
+            changes[name] = keep(folders[name], record)
             if record["doubtful"]:
                 doubtful.add(name)
                 show.say(f"{clean(name)}: was slow or unstable, and is graded again when there is time")
@@ -95,7 +118,7 @@ def grade_class(
         again = [task | {"alone": True} for task in tasks if task["name"] in doubtful]
         for record in run_all(again, min(jobs, len(os.sched_getaffinity(0))), arguments.dask):
             name = record["name"]
-            changes[name] = save(folders[name], record) or changes[name]
+            changes[name] = keep(folders[name], record) or changes[name]
             show.finished(record)
     return {name: changed for name, changed in changes.items() if changed}
 
@@ -108,9 +131,12 @@ def command_class(path: Path, asked, options: dict) -> int:
         raise Usage(f"{asked.out} lies among the submissions: name a folder elsewhere with --out")
     submissions = find_submissions(path)
     folders = {name: asked.out / name for name in submissions}
-    asked.out.mkdir(parents=True, exist_ok=True)
+    prepare(asked.out)
     changes = grade_class(submissions, folders, options, asked)
-    grades = write_class(asked.out, submissions)
+    try:
+        grades = write_class(asked.out, submissions)
+    except OSError as problem:
+        raise Unwritten(cannot_write(problem, asked.out)) from None
     console = Console(highlight=False)
     tell_changes(console, changes)
     count = {status: [g for g in grades if g["status"] == status] for status in (GRADED, NOT_GRADED, NOT_YET)}
@@ -133,6 +159,7 @@ def command_class(path: Path, asked, options: dict) -> int:
 
 def command_one(path: Path, name: str, asked, options: dict, folder: Path) -> int:
     """Grade one submission and show its report; returns the exit status."""
+    prepare(folder)
     changes = grade_class({name: path}, {name: folder}, options, asked)
     record = load(folder)
     console = Console(highlight=False)

@@ -6,13 +6,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from checks.report.files import write_all
+from checks.report.files import cannot_write, write_all
 from checks.report.journal import BadJournal, read
-from checks.report.terminal import table
+from checks.report.terminal import for_any_terminal, in_utf8, table
 
 
 def main(arguments: list[str]) -> int:
     """Rebuild the reports of a folder. 0: done, whatever the grade; 2: nothing could be done."""
+    for_any_terminal()
     if len(arguments) != 1 or arguments[0].startswith("-"):
         print("usage: python -m checks.report DIR (the folder with results.jsonl)", file=sys.stderr)
         return 2
@@ -24,11 +25,8 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:
-        print(
-            f"{error.filename}: {error.strerror}: name a folder that you may read and write", file=sys.stderr
-        )
+        print(cannot_write(error, folder), file=sys.stderr)
         return 2
-    sys.stdout.reconfigure(errors="replace")  # a terminal without ✓ shows a ? instead of a traceback
     console = Console()
     console.print(table(report))
     for file in files:
@@ -37,4 +35,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    in_utf8()
     sys.exit(main(sys.argv[1:]))

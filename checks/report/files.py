@@ -1,8 +1,10 @@
 """The report in all formats, as files."""
 
 import contextlib
+import errno
 import json
 import os
+import tempfile
 from pathlib import Path
 
 from checks.report.gradescope import gradescope
@@ -23,6 +25,21 @@ def write_all(report: dict, folder: Path, remarks: tuple[str, ...] = ()) -> list
         "results.json": to_json(gradescope(report, remarks)),
     }
     return [_write(folder / name, text) for name, text in texts.items()]
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder, and see that it can be written, before hours of work depend on it. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def cannot_write(problem: OSError, folder: Path) -> str:
+    """One sentence on why files are not there, and what to do about it."""
+    place = f"{problem.filename or folder}: {problem.strerror or problem}"
+    if problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"{place}: make room there, or name a folder on another disk"
+    return f"{place}: name a folder that you may write"
 
 
 def to_json(value: dict) -> str:

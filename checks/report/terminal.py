@@ -1,10 +1,39 @@
 """The report as a student reads it on a terminal: a line a check, why it did not pass, and the summary."""
 
+import codecs
+import os
+import sys
+
 from rich.table import Column, Table
 from rich.text import Text
 
 from checks.kit.core import PASSED, Result
 from checks.report.model import COLOURS, MARKS, counted, facts_of, missing_in, plain, remarks_on, score_of
+
+SPELLED = {"✓": "ok", "✗": "no", "…": "...", "→": "->", "·": "-", "–": "-", "—": "-", "×": "x", "’": "'"}
+
+
+def spell(problem: UnicodeEncodeError) -> tuple[str, int]:
+    """A handler of codec errors: a character that the terminal does not have becomes one that it has."""
+    letters = problem.object[problem.start : problem.end]
+    told = (SPELLED.get(one) or one.encode("ascii", "backslashreplace").decode() for one in letters)
+    return "".join(told), problem.end
+
+
+def for_any_terminal() -> None:
+    """From now on nothing that is printed raises UnicodeEncodeError: not ✓ in Latin-1, no name in ASCII."""
+    codecs.register_error("spell", spell)
+    for stream in {sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__}:
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="spell")
+
+
+def in_utf8() -> None:
+    """Start this command again in Python's UTF-8 mode where the locale is another: whatever the terminal can
+    show, the names of students' folders and the texts of their files are UTF-8."""
+    if sys.getfilesystemencoding() != "utf-8":
+        told = {"PYTHONUTF8": "1", "PYTHONIOENCODING": sys.stdout.encoding}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | told)
 
 
 def line(result: Result) -> Text:

@@ -153,7 +153,9 @@ def test_a_refusal_of_5_mb_arrives_every_time(server, framing):
 
 
 def test_no_body_is_written_to_a_disk(start_server):
-    server = start_server(**wire.UNMEASURED, command=["prlimit", "--fsize=4096", sys.executable])  # no file may grow beyond it
+    server = start_server(
+        **wire.UNMEASURED, command=["prlimit", "--fsize=4096", sys.executable]
+    )  # no file may grow beyond it
     assert server.classify(b" " * 700_000).status == 413
     assert server.classify(b" " * 65_536).status == 422
 
