@@ -26,7 +26,7 @@ SLOW = (  # files that boot machines, open browsers, run notebooks or grade; the
     ),
     *("test_docs_pages", "test_checker", "test_outdated", "test_goldens", "test_checks_m4_unit"),
 )
-ALONE = ("test_checks_servers", "test_checks_table", "test_process")  # whose tests share nothing
+ALONE = ("test_checks_servers", "test_process")  # whose tests share nothing
 
 
 def pytest_addoption(parser):

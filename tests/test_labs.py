@@ -171,8 +171,9 @@ def environment(**more) -> dict:
 
 def start_nbval(names: list[str], root: Path = ROOT, *options: str, **environ: str) -> subprocess.Popen:
     """`pytest --nbval` on these labs of the kit in `root`, as the issue has it."""
-    command = [sys.executable, "-m", "pytest", "-q", "-rf", "--nbval", *[f"labs/{name}" for name in names]]
-    command += ["-p", "no:cacheprovider", *options]
+    command = [sys.executable, "-m", "pytest", "-q", "-rf", "-p", "nbval.plugin", "--nbval"]
+    command += [*[f"labs/{name}" for name in names], "-p", "no:cacheprovider", *options]
+    environ |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=root, env=environment(**environ), **pipes)
 
@@ -251,7 +252,7 @@ CLAIMS = [  # lab, file, what stands there, what makes a claim of the lab false,
 
 
 def first_to_notice(root: Path, name: str) -> tuple[list[str], str]:
-    process = start_nbval([name], root, "-x", "-p", "nbval.plugin", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    process = start_nbval([name], root, "-x")
     output, _ = process.communicate(timeout=600)
     return failing_cells(output, root / "labs"), output
 
