@@ -80,12 +80,13 @@ def test_a_wrong_key_is_refused(api, digits):
 
 @points(1)
 @needs("a wrong key is refused")
-@hint(COMPARE)
+@hint(f"{COMPARE} Of text outside ASCII it wants the bytes: sent.encode().")
 def test_a_nearly_right_key_is_refused(api, digits):
     """a key that is nearly right gets 401: cut, prolonged, in other letters, with one character changed"""
     key = api.key
     changed = key[:-1] + ("x" if key[-1] != "x" else "y")
     near = [key[:-1], key[: len(key) // 2], key[1:], key + "x", key + key, changed, changed[::-1]]
+    near.append(key[:-1] + "ä")  # hmac.compare_digest raises TypeError for text outside ASCII: a 500
     near += [other for other in (key.upper(), key.lower(), key.swapcase()) if other != key]
     for wrong in near:
         answer = api.classify(digits.one("3"), key=wrong)
@@ -282,6 +283,12 @@ def test_the_budget_is_shown(api):
             f"RateLimit: {budget}" if budget else "no header RateLimit",
             f'RateLimit: "default";r={left};t=…',
         )
+    shown = used_up(api).header("RateLimit") or ""
+    demand(
+        re.search(r"\br=0\b", shown),
+        f"RateLimit: {shown} with a 429" if shown else "no header RateLimit with a 429",
+        'RateLimit: "default";r=0;t=…, for nothing is left, and never less than that',
+    )
 
 
 @points(1, stretch=True)

@@ -54,9 +54,6 @@ from IPython.display import display
 
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # for checks/
-sys.modules.setdefault(
-    "rfc3987_syntax", None
-)  # jsonschema would import it: seconds, for formats we never use
 SERVER = Path(os.environ.get("PIXELWISE_SERVER", REPO / "server.py")).resolve()
 ROOT = SERVER.parent  # where schemas/ and models/ are
 NOBODY = "http://127.0.0.1:9"  # where nothing listens: the address of a server that did not start

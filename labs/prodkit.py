@@ -170,7 +170,6 @@ class Prod:
 
 GRADER = """
 import dataclasses, json, sys
-sys.modules.setdefault("rfc3987_syntax", None)  # see labkit
 from checks import grading
 order, results = json.load(sys.stdin), []
 session = grading.session(grading.all_checks(), grading.given_for(**order["given"]), order["seed"])

@@ -8,7 +8,6 @@ checks do not judge (a keyword that is not in KEYWORDS, a pattern that cannot be
 import functools
 import json
 import math
-import sys
 import time
 
 import jsonschema_rs
@@ -179,8 +178,7 @@ class Judge:
     @functools.cached_property
     def _judge_class(self):
         """jsonschema's validator, with a budget, safe patterns, and references into this document."""
-        # imported late, since it is slow; beside JupyterLab it would import this too: seconds, for formats
-        sys.modules.setdefault("rfc3987_syntax", None)
+        # imported late, since it is slow
         from jsonschema import Draft202012Validator
         from jsonschema.validators import extend
 

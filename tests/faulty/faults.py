@@ -786,6 +786,14 @@ class _(Service):
         return key.lower() == self.key.lower()
 
 
+@fault("a key outside ASCII is a crash", "m3.a nearly right key is refused")
+class _(Service):
+    def is_right(self, key):
+        if not key.isascii():
+            raise TypeError("comparing strings with non-ASCII characters is not supported")
+        return super().is_right(key)
+
+
 @fault("a key in the query is accepted", "m3.a key in the address does not count")
 class _(Service):
     def sent_key(self, request):
@@ -943,6 +951,12 @@ class _(Service):
 class _(Service):
     def budget_headers(self, left, seconds):
         return super().budget_headers(self.limit[0], seconds)
+
+
+@fault("less than nothing is left", "m3.the budget is shown")
+class _(Service):
+    def retry_after(self, seconds):
+        return super().retry_after(seconds) | self.budget_headers(-1, seconds)
 
 
 @fault("X-Forwarded-For is believed", "m3.a forged address does not help")
