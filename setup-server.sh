@@ -350,11 +350,29 @@ try_service() {
 
 # grade what is here now with checks/, in the student edition: there are no tests of the kit itself
 grade_own() {
+  local graded=0
   step "Your server, graded"
   start_trial
   SECRET_API_KEY=$(setting SECRET_API_KEY) "$PYTHON" -m pytest "$ROOT/checks" --url "$TRIAL_URL" \
     --limit "$(limit=$(setting RATE_LIMIT); printf '%s' "${limit:-30/minute}")" \
-    --unit "$ROOT/deploy/pixelwise.service" "$@"
+    --unit "$ROOT/deploy/pixelwise.service" "$@" || graded=$?
+  show_tracebacks "$TEMPORARY/log"
+  return "$graded"
+}
+
+# show_tracebacks LOG: each exception that the server logged, once, the most frequent first
+show_tracebacks() {
+  sed -n 's/^[^ ]* [^ ]* ERROR //p' "$1" | awk '
+    /^request [0-9a-f]+ failed$/ { if (text) seen[text]++; text = ""; next }
+    /^Traceback/ { inside = 1 }
+    /^  File / { ours = !/site-packages/ }
+    /^[^ ]/ { ours = 1 }
+    / 500 [0-9.]+ms / { inside = 0 }
+    inside && ours { text = text "      " $0 "\n" }
+    END { if (text) seen[text]++; for (one in seen) printf "%d\t%s%c", seen[one], one, 0 }' |
+    sort -z -n -r | head -z -n 3 | while IFS=$'\t' read -r -d '' count text; do
+      printf '\nYour server answered 500 to %s request(s), because of:\n\n%s' "$count" "$text"
+    done
 }
 
 # install_unit FILE: copy it to systemd's folder if it changed; true when it did
@@ -514,7 +532,8 @@ main() {
       exec "$PYTHON" server.py
       ;;
     labs)
-      what_next "JupyterLab opens labs/; once a lab has started the server, you can ask it by hand:"
+      printf '\nNext: JupyterLab opens labs/. Begin with 00_catch_up.ipynb; each lab starts the server that it asks,\n'
+      printf 'and server.for_terminal() there prints what a terminal needs to ask it, too.\n\n'
       local root=()
       if [ "$(id -u)" -eq 0 ]; then root=(--allow-root); fi
       quiet_jupyter

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -759,3 +760,21 @@ def ask_until(server, condition) -> None:
     while not condition():
         assert time.monotonic() < deadline
         assert server.get("/health").body == HEALTHY
+
+
+def test_a_student_sees_the_exceptions_of_their_own_server_once_each(start_server, odd_model, tmp_path):
+    server = start_server(odd_model / "server.py")
+    server.may_log_tracebacks = True
+    (odd_model / "sick").touch()
+    for _ in range(3):
+        assert server.classify(picture()).status == 500
+    server.stop()
+    (tmp_path / "log").write_text(server.log)
+    show = f"source <(sed -n '/^show_tracebacks()/,/^}}/p' {wire.ROOT}/setup-server.sh); show_tracebacks log"
+    shown = subprocess.run(
+        ["bash", "-c", show], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    assert shown.startswith("\nYour server answered 500 to 3 request(s), because of:\n\n")
+    assert shown.endswith("RuntimeError: the password is swordfish\n")
+    assert shown.count("Traceback") == 1 and f'File "{odd_model}/server.py", line ' in shown
+    assert "site-packages" not in shown and "POST" not in shown
