@@ -229,7 +229,7 @@ CLAIMS = [  # lab, file, what stands there, what makes a claim of the lab false,
     (CONTRACT, "server.py", '"minItems": f"{shown} is too short', '"minItems": f"{shown} is', "wrong-shape"),
     (CONTRACT, "server.py", '"type": "json_invalid"', '"type": "broken"', "python-is-not-json"),
     (CONTRACT, "server.py", "is greater than the maximum of", "is over", "refused-show"),
-    (CONTRACT, "models/classifier.py", '"scores": scores_by_class}', '"scores": {}}', "json-text-send"),
+    (CONTRACT, "models/classifier.py", '"confidence": scores[best]', '"confidence": 1.0', "json-text-send"),
     (CONTRACT, "server.py", "if settings.debug:\n", "if True:\n", "quiet"),
     (
         KEYS,

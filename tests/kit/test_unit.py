@@ -122,13 +122,13 @@ def test_what_the_reader_objects_to_systemd_objects_to(tmp_path, text):
     assert re.search(words, told), told
 
 
-def test_the_time_limit_of_reading_is_short(tmp_path):
+def test_what_is_long_is_read_in_little_time(tmp_path):
     for piece in (b"\n", b" ", b"1", b"\\\n", b"#\n", b"'a ", b"a=" * 2):
         file = tmp_path / "pixelwise.service"
         file.write_bytes((b"[Service]\nRestartSec=" + piece * unit.MAX_UNIT)[: unit.MAX_UNIT])
-        began = time.monotonic()
+        began = time.process_time()
         grade(OFFLINE[:-2], unit=Unit(file))
-        assert time.monotonic() - began < 5, piece
+        assert time.process_time() - began < 5, piece
 
 
 SPANS = [
