@@ -14,7 +14,8 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from test_labs import OWN_SETTINGS, PROGRESS, ROOT, failing_cells, marks, output_text, tags
+from test_labs import OWN_SETTINGS, PROGRESS, ROOT, failing_cells, output_text, tags
+from test_labs_student import marks
 from tree import copy_of_the_kit
 
 from checks.editions.tables import UNIT

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_labs import with_open_gates
+from test_labs_student import with_open_gates
 
 from checks.editions.tables import STUBS
 
