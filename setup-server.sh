@@ -484,8 +484,8 @@ quiet_jupyter() {
       >"$folder/overrides.json"
 }
 
-# most tests wait (for a window of the limit, for a machine to boot), so there are four workers a core
-side_by_side() { "$PYTHON" -m pytest --numprocesses $((3 * $(nproc))) --dist loadgroup --no-loadscope-reorder "$@"; }
+# most tests wait (for a window of the limit, for a machine to boot), so there are three workers a core
+side_by_side() { "$PYTHON" -m pytest --numprocesses $((3 * $(nproc))) --dist loadscope --no-loadscope-reorder "$@"; }
 
 main() {
   local mode=${1:-provision} socket=
