@@ -299,7 +299,7 @@ def goals(rows: dict, connections: list[int]) -> list[tuple[str, float, str, flo
     ]
     if MANY in connections:
         wanted.append(
-            (f"p99 at {MANY}, peer / ours", ratio(f"p99 ms at {MANY}", "peer", inverse=True), ">=", 5)
+            (f"p99 at {MANY}, peer / ours", ratio(f"p99 ms at {MANY}", "peer", inverse=True), ">=", 8)
         )
     wanted.append(("start, ours / peer", ratio("start ms", "peer"), "<=", 0.15))
     wanted.append(("memory, ours / peer", ratio("memory MiB", "peer"), "<=", 0.3))

@@ -261,13 +261,19 @@ WATCHER = """
 import http.client, json, sys, threading, time
 threading.Thread(target=lambda: (sys.stdin.read(), __import__("os")._exit(0)), daemon=True).start()
 state = None
+
+def ask():
+    connection = http.client.HTTPConnection(sys.argv[1], 8000, timeout=float(sys.argv[2]))
+    connection.request("GET", "/health")
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
 while True:
     began = time.monotonic()
     try:
-        connection = http.client.HTTPConnection(sys.argv[1], 8000, timeout=float(sys.argv[2]))
-        connection.request("GET", "/health")
-        now = "up" if connection.getresponse().status == 200 else "down"
-        connection.close()
+        # a process that is about to leave says 503 to those whom it had let in: they ask the next one
+        now = "up" if ask() == 200 or ask() == 200 else "down"
     except (OSError, http.client.HTTPException):
         now = "down"
     if now != state:
