@@ -1,4 +1,4 @@
-"""The proof of both editions, on copies of them: they are graded, and the student's labs are run."""
+"""The proof of both editions, on copies of them: they are graded, and the labs are run and worked."""
 
 import http.client
 import json
@@ -8,39 +8,22 @@ import shutil
 import signal
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from checks.editions.job import Job
+from checks.editions.job import Job, side_by_side
 from checks.editions.tables import GIFTS, ReleaseError
+from checks.editions.walk import given_away, run_lab, unsolved, work
 
-NO_PROD = {"PROD_HOST": "255.255.255.255"}  # the address of no machine: lab 04 has to cope, and harms nobody
 LIMIT = (12, 5)  # requests, seconds: a window that is short, so that the proof takes half a minute
 MODES = ("false", "true")  # of DEBUG
-SIDE_BY_SIDE = 3  # labs at once
+UNTOUCHED = "*.ipynb"  # the labs that are run with nothing written
 SECONDS = 900  # the longest that the proof may take
 
 SERVE = """import sys, server
 read = server.read_settings
 server.read_settings = lambda *given: read(*given)._replace(rate_limit={limit})
 sys.exit(server.main([]))
-"""
-
-RUN_LAB = """import json, sys, nbformat
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
-notebook = nbformat.read(sys.argv[1], as_version=4)
-exercises = {cell.id for cell in notebook.cells if "exercise" in cell.metadata.get("tags", [])}
-error = ""
-try:
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute(cwd="labs")
-except CellExecutionError as problem:
-    error = str(problem)[-600:]
-def passed(cell):
-    texts = [o.get("text") or o.get("data", {}).get("text/plain", "") for o in cell.get("outputs", [])]
-    return "✓" in "".join(texts)
-done = [cell.id for cell in notebook.cells if passed(cell)]
-won = [one for one in done if one.removesuffix("-check") in exercises or one.startswith("yours-")]
-print(json.dumps({"error": error, "won": won}))
 """
 
 QUESTIONS = (  # method, path, headers, body: every corner of the service, where JSON has to come back
@@ -57,54 +40,57 @@ QUESTIONS = (  # method, path, headers, body: every corner of the service, where
 
 
 def prove(editions: Path, tell) -> None:
-    """Grade both editions and run the labs of the student edition, on copies. Raises ReleaseError."""
-    jobs, servers, problems = [], {}, []
+    """Grade both editions, run the labs of the untouched student edition, and work them in order, all of it
+    on copies. Raises ReleaseError."""
+    servers, graders, problems = {}, {}, []
     with tempfile.TemporaryDirectory(prefix=".proof-", dir=editions) as scratch_name:
         scratch = Path(scratch_name)
+        for copy, edition in (("instructor", "instructor"), ("student", "student"), ("worked", "student")):
+            shutil.copytree(editions / edition, scratch / copy)
+        labs = sorted((scratch / "student" / "labs").glob(UNTOUCHED))
+        untouched = [run_lab(f"ran labs/{lab.name} with nothing written", lab) for lab in labs]
+
+        def grade(edition: str, debug: str) -> Job:
+            graders[edition, debug] = _grade(scratch, edition, debug, servers[edition, debug])
+            return graders[edition, debug]
+
+        def worked() -> Iterator[Job]:
+            stuck = []
+            yield from work(scratch / "worked", scratch / "instructor", stuck)
+            if stuck:
+                problems.extend(stuck)
+                return
+            tell("every exercise and self-check of the labs says ✓, in the order of the course")
+            servers["worked", "true"] = _serve(scratch / "worked", "worked", "true")
+            servers["worked", "true"].url = _url_of(servers["worked", "true"])
+            yield grade("worked", "true")
+
         try:
             for edition in ("instructor", "student"):
-                folder = scratch / edition
-                shutil.copytree(editions / edition, folder)
                 for debug in MODES:
-                    servers[edition, debug] = _serve(folder, edition, debug)
+                    servers[edition, debug] = _serve(scratch / edition, edition, debug)
             for (edition, debug), server in servers.items():
                 server.url = _url_of(server)
-                jobs.append(_grade(scratch, edition, debug, server).start())
-            labs = sorted(
-                (scratch / "student" / "labs").glob("*.ipynb"), key=lambda lab: lab.name[:2] != "04"
-            )
-            waiting = [
-                Job(
-                    f"ran labs/{lab.name}",
-                    ["-c", RUN_LAB, f"labs/{lab.name}"],
-                    scratch / "student",
-                    **NO_PROD,
-                )
-                for lab in labs  # first the one that waits for a machine that is not there
-            ]
-            graders = list(jobs)
-            jobs += waiting
-            for (edition, debug), server in servers.items():
                 found = _not_json(server, edition)
                 problems += [f"{edition} edition, DEBUG={debug}: {problem}" for problem in found]
             tell("every answer of both editions is JSON" if not problems else "an answer is not JSON")
-            _run(jobs, waiting, tell)
-            reports = {}
-            for (edition, debug), job in zip(servers, graders):
-                file = scratch / f"{edition}-{debug}" / "report.json"
-                if not file.is_file():
-                    raise ReleaseError(f"the grading of the {edition} edition broke:\n{job.text()[-2000:]}")
-                reports[edition, debug] = json.loads(file.read_text(encoding="utf-8"))["results"]
+            waiting = iter(untouched)
+            lanes = [worked(), *[iter([grade(*one)]) for one in list(servers)], waiting, waiting]
+            side_by_side(lanes, tell, SECONDS)
+            for lab, job in zip(labs, untouched):
+                problems += given_away(lab, job.text())
+            reports = {of: _results(scratch, of, job) for of, job in graders.items()}
             problems += judge(reports, tell)
-            for lab, job in zip(labs, jobs[len(graders) :]):
-                problems += _lab_problems(lab.name, job.text())
+            if ("worked", "true") in graders:
+                names = unsolved(scratch / "worked")
+                problems += [f"the labs were worked, and progress() counts no {name}" for name in names]
             for (edition, _), server in servers.items():
                 server.process.send_signal(signal.SIGTERM)
-                if server.process.wait(15) != 0 or (edition == "instructor" and "Traceback" in server.text()):
+                if server.process.wait(15) != 0 or (edition != "student" and "Traceback" in server.text()):
                     problems.append(f"the server of the {edition} edition crashed:\n{server.text()[-2000:]}")
         finally:
-            for job in [*jobs, *servers.values()]:
-                job.stop()
+            for server in servers.values():
+                server.stop()
     if problems:
         raise ReleaseError("the editions are not what they have to be:\n" + "\n".join(problems))
 
@@ -131,30 +117,19 @@ def _url_of(server: Job) -> str:
 def _grade(scratch: Path, edition: str, debug: str, server: Job) -> Job:
     """Grading as a student does it, with the checks of that edition."""
     command = ["-m", "pytest", "checks", "-p", "no:cacheprovider", "--url", server.url, "--seed", "1"]
-    command += ["--milestone", "m1,m2,m3,m4", "--limit", f"{LIMIT[0]}/{LIMIT[1]}"]
-    command += ["--docs", "on" if debug == "true" else "off", "--report", scratch / f"{edition}-{debug}"]
-    if debug == "false":
+    command += ["--limit", f"{LIMIT[0]}/{LIMIT[1]}", "--report", scratch / f"{edition}-{debug}"]
+    command += ["--docs", "on" if debug == "true" else "off"]
+    if edition == "worked" or debug == "false":
         command += ["--unit", "deploy/pixelwise.service"]
     title = f"graded the {edition} edition with DEBUG={debug}"
     return Job(title, command, scratch / edition, SECRET_API_KEY=server.key)
 
 
-def _run(jobs: list[Job], waiting: list[Job], tell) -> None:
-    """Wait for all jobs; of those that wait, start a few at a time. A line for each that is done."""
-    began, open_jobs, waiting = time.monotonic(), list(jobs), list(waiting)
-    running: list[Job] = []
-    while open_jobs:
-        while waiting and len(running) < SIDE_BY_SIDE:
-            running.append(waiting.pop(0).start())
-        for job in [job for job in open_jobs if job.process and job.process.poll() is not None]:
-            open_jobs.remove(job)
-            if job in running:
-                running.remove(job)
-            tell(job.title)
-        if time.monotonic() - began > SECONDS:
-            late = ", ".join(job.title for job in open_jobs)
-            raise ReleaseError(f"the proof takes longer than {SECONDS} s, and waits for: {late}")
-        time.sleep(0.05)
+def _results(scratch: Path, of: tuple[str, str], job: Job) -> list[dict]:
+    file = scratch / "-".join(of) / "report.json"
+    if not file.is_file():
+        raise ReleaseError(f"the grading of the {of[0]} edition broke:\n{job.text()[-2000:]}")
+    return json.loads(file.read_text(encoding="utf-8"))["results"]
 
 
 def _not_json(server: Job, edition: str) -> list[str]:
@@ -180,35 +155,33 @@ def _not_json(server: Job, edition: str) -> list[str]:
 
 def judge(reports: dict[tuple[str, str], list[dict]], tell) -> list[str]:
     """What is wrong with the results of the checks, by edition and DEBUG."""
-    problems, exercise, gifts = [], {}, set()
+    problems, exercise, gifts, earned = [], {}, set(), {}
     for (edition, debug), results in reports.items():
         for result in results:
             name, passed = result["name"], result["status"] == "passed"
             why = result["reason"] or result["received"]
-            if edition == "instructor":
-                if not passed:
-                    problems.append(f"instructor edition, DEBUG={debug}: {name}: {result['status']}, {why}")
-                if name not in GIFTS:
-                    exercise[name] = result["points"]
-            elif passed:
+            if edition != "student" and not passed:
+                problems.append(f"{edition} edition, DEBUG={debug}: {name}: {result['status']}, {why}")
+            if edition == "instructor" and name not in GIFTS:
+                exercise[name] = result["points"]
+            elif edition == "worked" and passed:
+                earned[name] = result["points"]
+            elif edition == "student" and passed:
                 gifts.add(name)
                 if name not in GIFTS:
                     problems.append(f"student edition, DEBUG={debug}: {name} is passed with nothing written")
     problems += [
         f"GIFTS names {name}, which the student edition does not pass" for name in GIFTS if name not in gifts
     ]
+    fourth = sum(points for name, points in earned.items() if name.startswith("m5."))
+    if earned:
+        problems += [f"worked edition: {name} was not graded" for name in exercise if name not in earned]
+        problems += [] if fourth else ["worked edition: the fourth endpoint of lab 05 is not graded by m5"]
     if not problems:
         tell(
             "the instructor edition has all points; the student edition has 0 of the "
             f"{sum(exercise.values()):g} exercise points, from {len(exercise)} checks ({len(gifts)} gifts)"
         )
+        if earned:
+            tell(f"the worked student edition has all of them, and {fourth:g} points of m5")
     return problems
-
-
-def _lab_problems(name: str, printed: str) -> list[str]:
-    try:
-        told = json.loads(printed.splitlines()[-1])
-    except (ValueError, IndexError):
-        return [f"labs/{name} could not be run:\n{printed[-2000:]}"]
-    problems = [f"labs/{name} has an error cell:\n{told['error']}"] if told["error"] else []
-    return problems + [f"labs/{name}: {cell} says ✓ with nothing written" for cell in told["won"]]

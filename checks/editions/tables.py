@@ -16,6 +16,28 @@ STUBS = {  # function of server.py: its lab, and what stands there until it is w
     "authenticate": ("03_keys_and_limits", "everybody gets in", "None"),
 }
 
+MOMENTS = {  # function of server.py: its lab, and the cell before which a student has written it
+    "answer": ("02", "yours-answer-restart"),
+    "accepted_pixels": ("02", "yours-accepted-restart"),
+    "authenticate": ("03", "yours-authenticate-restart"),
+    "RateLimiter.hit": ("03", "yours-hit-restart"),
+}
+
+ASKED = {  # lab and cell: what its text asks a student to change there, though it is no exercise
+    "05.take-over": ("really=False", "really=True"),
+}
+
+ON_PURPOSE = {  # lab and cell: why it does not end with ✓ when all is right
+    "02.drift-check": "the promise is broken in a copy, and the check notices",
+    "04.stop-curl": "the service was stopped: nobody answers",
+    "05.promised": "the endpoint is promised, and not there yet",
+    "05.broken": "the answer is made wrong, and the check notices",
+}
+
+NEEDS_PROD = (  # lab and cell of checks that only a production machine passes: tests/test_lab04.py has one
+    *("04.deployed-check", "04.polite-check", "04.reason-check", "04.repair-check"),
+)
+
 UNIT = """\
 # The service under systemd: yours to write. labs/04_from_dev_to_production.ipynb leads through it.
 # setup-server.sh copies this file to /etc/systemd/system/ on the machine where the user `produser` exists.
