@@ -45,7 +45,7 @@ def run_lab(title: str, lab: Path, writes: dict | None = None) -> Job:
 
 def fill(lab: Path, ours: Path) -> None:
     """Write the solutions of our notebook into the exercises of the student's, and what the text asks for."""
-    solved = {cell["id"]: cell["source"] for cell in _cells(ours) if "solution" in _tags(cell)}
+    solved = {cell["id"]: cell["source"] for cell in cells_of(ours) if "solution" in _tags(cell)}
     notebook = json.loads(lab.read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
         place = f"{lab.name[:2]}.{cell['id']}"
@@ -63,7 +63,7 @@ def fill(lab: Path, ours: Path) -> None:
 
 def functions_of(lab: Path, server: Path, ours: Path) -> dict[str, list[str]]:
     """The functions of server.py that this lab asks for: {cell: [file, the open gate, our function]}."""
-    writes, ids = {}, {cell["id"] for cell in _cells(lab)}
+    writes, ids = {}, {cell["id"] for cell in cells_of(lab)}
     for name, (at, cell) in MOMENTS.items():
         if at == lab.name[:2]:
             if cell not in ids:
@@ -80,7 +80,7 @@ def _function(name: str, file: Path) -> str:
     return ast.get_source_segment(source, nodes[name], padded=True)
 
 
-def _cells(lab: Path) -> list[dict]:
+def cells_of(lab: Path) -> list[dict]:
     return json.loads(lab.read_text(encoding="utf-8"))["cells"]
 
 
@@ -95,7 +95,7 @@ def stuck(lab: Path, told: str, machine: bool = False) -> list[str]:
     """What is wrong with a lab that was worked: each cell with a check ends in ✓ and nothing else, but those
     that fail on purpose, and those that need a machine where there is none."""
     cells, problems = _read(lab, told)
-    for cell in _cells(lab):
+    for cell in cells_of(lab):
         place, printed = f"{lab.name[:2]}.{cell['id']}", cells.get(cell["id"])
         if printed is None:
             continue
@@ -118,7 +118,7 @@ def stuck(lab: Path, told: str, machine: bool = False) -> list[str]:
 def given_away(lab: Path, told: str) -> list[str]:
     """What is wrong with a lab that was run with nothing written: an error, or an exercise that is passed."""
     cells, problems = _read(lab, told)
-    exercises = {cell["id"] for cell in _cells(lab) if "exercise" in _tags(cell)}
+    exercises = {cell["id"] for cell in cells_of(lab) if "exercise" in _tags(cell)}
     for cell, printed in cells.items():
         if "✓" in printed and (cell.removesuffix("-check") in exercises or cell.startswith("yours-")):
             problems.append(_about(lab, cell, "says ✓ with nothing written", printed))
@@ -130,7 +130,7 @@ def unsolved(student: Path) -> list[str]:
     file, asked = student / ".progress.json", set()
     kept = json.loads(file.read_text(encoding="utf-8"))["exercises"] if file.exists() else []
     for lab in sorted((student / "labs").glob("*.ipynb")):
-        for cell in _cells(lab):
+        for cell in cells_of(lab):
             if f"{lab.name[:2]}.{cell['id']}" not in NEEDS_PROD:
                 asked |= set(re.findall(r'exercise="([\w.-]+)"', "".join(cell["source"])))
     return sorted(asked - set(kept))

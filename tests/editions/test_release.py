@@ -90,21 +90,25 @@ def test_the_labs_of_a_student_have_every_stub_no_solution_and_no_output(edition
         assert not [cell for cell in made if cell["outputs"] or cell["execution_count"]]
 
 
-def test_a_student_grades_the_own_server_with_the_test_command(editions, tmp_path):
-    """setup-server.sh in a student's folder, with the packages that are here already"""
-    kit = tmp_path / "kit"
-    shutil.copytree(editions / "student", kit)
+def grade_with_the_script(kit: Path, *words: str) -> subprocess.CompletedProcess:
+    """`bash setup-server.sh test` in a student's folder, with the packages that are here already"""
     (kit / ".venv").symlink_to(sys.prefix)
     script = (kit / "setup-server.sh").read_text(encoding="utf-8")
     called = ("install_packages", "install_python_packages")
     script = script.replace('\nmain "$@"', "".join(f"\n{name}() {{ :; }}" for name in called) + '\nmain "$@"')
     (kit / "setup-server.sh").write_text(script, encoding="utf-8")
-    command = ["bash", kit / "setup-server.sh", "test", "--milestone", "m4"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "/6] Your server, graded" in done.stdout, done.stdout
-    assert "✓ 4." in done.stdout and "✗ 4." in done.stdout, done.stdout
+    command = ["bash", kit / "setup-server.sh", "test", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert "/6] Your server, graded" in done.stdout, done.stdout + done.stderr
     assert not list(kit.glob(".setup.*"))
+    return done
+
+
+def test_a_student_grades_the_own_server_with_the_test_command(editions, tmp_path):
+    shutil.copytree(editions / "student", tmp_path / "kit")
+    done = grade_with_the_script(tmp_path / "kit", "--milestone", "m4")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "✓ 4." in done.stdout and "✗ 4." in done.stdout, done.stdout
 
 
 # ---- Which files ----------------------------------------------------------------------------------------
@@ -181,33 +185,63 @@ def test_without_a_folder_it_says_how_it_is_called(capsys):
 # ---- The proof ------------------------------------------------------------------------------------------
 
 
-def test_both_editions_are_what_they_have_to_be(editions, tmp_path, monkeypatch):
-    """the proof of every release, without the documentation, and with one lab: test_labs.py runs them all"""
-    monkeypatch.setattr(proof, "MODES", ("false",))
-    shown = [name for name in tables.GIFTS if "openapi" in name or "pages are there" in name]
-    monkeypatch.setattr(proof, "GIFTS", {name for name in tables.GIFTS if name not in shown})
-    shutil.copytree(editions, tmp_path / "editions")
-    for lab in (tmp_path / "editions" / "student" / "labs").glob("*.ipynb"):
-        if not lab.name.startswith("01"):
-            lab.unlink()
-    told = []
-    proof.prove(tmp_path / "editions", told.append)
+@pytest.fixture(scope="module")
+def proven(editions, tmp_path_factory) -> tuple[list[str], Path]:
+    """The proof of every release, without the documentation, and with one untouched lab, for test_labs.py
+    runs them all: what it told, and the student edition in which it has worked all labs."""
+    folder, told = tmp_path_factory.mktemp("proven"), []
+
+    def tell(text: str) -> None:
+        told.append(text)
+        if text.startswith("graded the worked edition"):
+            [worked] = folder.glob("editions/.proof-*/worked")
+            shutil.copytree(worked, folder / "worked")
+
+    shutil.copytree(editions, folder / "editions")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(proof, "MODES", ("false",))
+        patch.setattr(proof, "UNTOUCHED", "01*.ipynb")
+        shown = [name for name in tables.GIFTS if "openapi" in name or "pages are there" in name]
+        patch.setattr(proof, "GIFTS", {name for name in tables.GIFTS if name not in shown})
+        proof.prove(folder / "editions", tell)
+    assert not list(folder.rglob("__pycache__"))
+    return told, folder / "worked"
+
+
+def test_both_editions_are_what_they_have_to_be_and_all_labs_can_be_worked(proven):
+    told = "\n".join(proven[0])
     assert "every answer of both editions is JSON" in told
-    assert re.search(r"has 0 of the \d\d exercise points", "\n".join(told))
-    assert not list(tmp_path.rglob("__pycache__"))
+    assert re.search(r"has 0 of the \d\d exercise points", told)
+    assert re.search(r"has all of them, and [1-9]\d* points of m5", told)
+    worked = re.findall(r"worked labs/(\d\d).*", told)
+    assert (
+        worked == ["00", "01", "02", "03", "04", "05"] and "04_from_dev_to_production.ipynb, without" in told
+    )
+
+
+def test_what_a_student_writes_in_lab_05_ends_up_in_their_server_and_the_test_command_counts_m5(
+    proven, tmp_path
+):
+    shutil.copytree(proven[1], tmp_path / "kit")
+    assert '@app.route("/version"' in (tmp_path / "kit" / "server.py").read_text(encoding="utf-8")
+    done = grade_with_the_script(tmp_path / "kit", "-k", "m5")  # no --milestone: m5 counts by itself
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "✓ 5." in done.stdout and "✗" not in done.stdout, done.stdout
+    assert re.search(r"m5 .* 9/9 ", done.stdout), done.stdout
 
 
 def results(**statuses: str) -> dict:
-    """What four gradings would have said: all passes for the instructor, all failures for the student."""
-    checks = [check for check in grading.all_checks() if check.milestone != "m5"]
+    """What five gradings would have said: all is passed, but in the untouched student edition all fails."""
+    checks = grading.all_checks()
     made = {}
     for edition, debug in (
         ("instructor", "false"),
         ("instructor", "true"),
         ("student", "false"),
         ("student", "true"),
+        ("worked", "true"),
     ):
-        usual = "passed" if edition == "instructor" else "failed"
+        usual = "failed" if edition == "student" else "passed"
         made[edition, debug] = [
             {
                 "name": check.name,
@@ -218,6 +252,7 @@ def results(**statuses: str) -> dict:
                 or ("passed" if check.name in tables.GIFTS else usual),
             }
             for check in checks
+            if edition == "worked" or check.milestone != "m5"
         ]
     return made
 
@@ -235,8 +270,13 @@ def test_the_proof_fails_where_the_instructor_loses_or_the_student_gets_a_point(
     ]
 
 
-def test_the_proof_fails_where_a_lab_has_an_error_or_gives_a_point_away():
-    assert proof._lab_problems("01", '{"error": "", "won": []}\n') == []
-    assert "NameError" in proof._lab_problems("01", '{"error": "NameError: x", "won": []}')[0]
-    assert "a-check says ✓" in proof._lab_problems("01", '{"error": "", "won": ["a-check"]}')[0]
-    assert "could not be run" in proof._lab_problems("01", "Traceback: no module nbclient")[0]
+def test_the_proof_fails_where_the_worked_edition_has_not_all_points():
+    lost = "m3.exactly the limit is admitted"
+    problems = proof.judge(results(worked={lost: "failed"}), print)
+    assert f"worked edition, DEBUG=true: {lost}: failed, a 500" in problems
+    for missing, said in ((lost, f"{lost} was not graded"), ("m5.", "lab 05 is not graded by m5")):
+        made = results()
+        graded = made["worked", "true"]
+        made["worked", "true"] = [one for one in graded if not one["name"].startswith(missing)]
+        (problem,) = proof.judge(made, print)
+        assert problem.startswith("worked edition: ") and said in problem
