@@ -1,13 +1,14 @@
 """Makes the editions: `python -m checks.release OUT` writes OUT/student and OUT/instructor, and proves both.
 
 The instructor edition is this folder as it is. The student edition is what editions/tables.py names of it,
-where some functions answer 501, the unit file has only its sections, and the labs have neither solutions nor
-outputs. What is not named there is not given away.
+where some functions are open gates, the unit file has only its sections, and the labs have neither solutions
+nor outputs. What is not named there is not given away.
 
 Before OUT appears, copies of both editions are graded and their labs are run: the instructor edition gets
-full marks, the untouched student edition none of the exercise points, and nothing crashes. Otherwise there is
-no OUT. Exit status: 0 done; 1 the proof failed, or a file is not as expected, and the last lines say which;
-2 a wrong call.
+full marks, the untouched student edition none of the exercise points, and nothing crashes. Then the labs are
+worked in order on another copy, each exercise and function written when its lab asks for it: every check says
+✓ at the end of its lab, and that edition gets all exercise points. Otherwise there is no OUT. Exit status: 0
+done; 1 the proof failed, or a file is not as expected, and the last lines say which; 2 a wrong call.
 """
 
 import signal

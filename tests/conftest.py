@@ -38,6 +38,7 @@ SLOW = (  # files that boot machines, open browsers, run notebooks or grade; the
         "test_checks_m4_unit",
         "test_openapi",
         "test_harmless",
+        "test_walk",
     ),
 )
 # files whose tests share nothing

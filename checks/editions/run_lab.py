@@ -13,7 +13,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 
-def run(lab: Path, writes: dict[str, list[str]], seconds: int = 120) -> dict:
+def run(lab: Path, writes: dict[str, list[str]], seconds: int = 300) -> dict:
     """Run its cells in order, until one of them fails; `seconds` is the longest that one may take."""
     notebook, reached, stopped = nbformat.read(lab, as_version=4), [], ""
 

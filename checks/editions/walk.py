@@ -37,10 +37,10 @@ def work(student: Path, instructor: Path, problems: list[str]) -> Iterator[Job]:
             return
 
 
-def run_lab(title: str, lab: Path, writes: dict | None = None) -> Job:
-    """A job that runs a lab of a kit as it is, but for `writes`; see run_lab.py."""
+def run_lab(title: str, lab: Path, writes: dict | None = None, **environ: str) -> Job:
+    """A job that runs a lab of a kit, with `writes` for run_lab.py. environ: PROD_HOST, if there is one."""
     command = ["-P", RUN, f"labs/{lab.name}", json.dumps(writes or {})]
-    return Job(title, command, lab.parents[1], **NO_PROD)
+    return Job(title, command, lab.parents[1], **NO_PROD | environ)
 
 
 def fill(lab: Path, ours: Path) -> None:
@@ -125,13 +125,13 @@ def given_away(lab: Path, told: str) -> list[str]:
     return problems
 
 
-def unsolved(student: Path) -> list[str]:
-    """What progress() does not count once all labs were worked: the names of exercises."""
+def unsolved(student: Path, machine: bool = False) -> list[str]:
+    """What progress() does not count once all labs that are there were worked: the names of exercises."""
     file, asked = student / ".progress.json", set()
     kept = json.loads(file.read_text(encoding="utf-8"))["exercises"] if file.exists() else []
     for lab in sorted((student / "labs").glob("*.ipynb")):
         for cell in cells_of(lab):
-            if f"{lab.name[:2]}.{cell['id']}" not in NEEDS_PROD:
+            if machine or f"{lab.name[:2]}.{cell['id']}" not in NEEDS_PROD:
                 asked |= set(re.findall(r'exercise="([\w.-]+)"', "".join(cell["source"])))
     return sorted(asked - set(kept))
 
