@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from checks.editions import files, proof, release, strip, tables, write
+from checks.editions.job import Job
 from checks.kit import grading
 from checks.release import main
 
@@ -228,6 +229,23 @@ def test_what_a_student_writes_in_lab_05_ends_up_in_their_server_and_the_test_co
     assert done.returncode == 0, done.stdout + done.stderr
     assert "✓ 5." in done.stdout and "✗" not in done.stdout, done.stdout
     assert re.search(r"m5 .* 9/9 ", done.stdout), done.stdout
+
+
+def test_the_proof_fails_where_a_student_is_stuck_or_is_given_a_point(editions, monkeypatch, tmp_path):
+    """with no servers, and with labs that only seem to be run"""
+
+    def stuck(student, instructor, problems):
+        problems.append("labs/02, cell x: does not end with ✓")
+        yield from ()
+
+    for name, value in (("work", stuck), ("MODES", ()), ("GIFTS", {}), ("UNTOUCHED", "01*.ipynb")):
+        monkeypatch.setattr(proof, name, value)
+    said = json.dumps({"cells": {"pick-verb-check": "✓ it is"}, "stopped": ""})
+    monkeypatch.setattr(proof, "run_lab", lambda title, lab: Job(title, ["-c", f"print({said!r})"], tmp_path))
+    with pytest.raises(tables.ReleaseError) as failed:
+        proof.prove(editions, print)
+    assert "labs/02, cell x: does not end with ✓" in str(failed.value)
+    assert "cell pick-verb-check: says ✓ with nothing written. It printed:\n    ✓ it is" in str(failed.value)
 
 
 def results(**statuses: str) -> dict:
