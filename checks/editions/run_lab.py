@@ -5,12 +5,15 @@ Prints JSON: {"cells": {cell: what it printed}, "stopped": why the last of them 
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+COLOURS = re.compile(r"\x1b\[[\d;]*m")
 
 
 def run(lab: Path, writes: dict[str, list[str]], seconds: int = 300) -> dict:
@@ -30,7 +33,7 @@ def run(lab: Path, writes: dict[str, list[str]], seconds: int = 300) -> dict:
     try:
         client.execute(cwd=str(lab.parent))
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as problem:
-        stopped = str(problem)[-600:]
+        stopped = COLOURS.sub("", str(problem)).strip()[-600:]
     return {"cells": {cell.id: _printed(cell) for cell in reached}, "stopped": stopped}
 
 

@@ -86,7 +86,8 @@ def test_a_lab_that_asks_for_what_is_written_later_fails_with_its_name_its_cell_
 
 def test_a_solution_that_uses_what_is_not_there_yet_is_an_error_cell(kit):
     (problem,) = worked(kit(one_solution="one = numpy.ones(1)"))[0]
-    assert problem.startswith("labs/02_first.ipynb, cell one: is an error cell") and "NameError" in problem
+    assert problem.startswith("labs/02_first.ipynb, cell one: is an error cell")
+    assert "NameError: name 'numpy' is not defined" in problem
 
 
 # ---- What is judged -------------------------------------------------------------------------------------
