@@ -78,7 +78,7 @@ class Practice:
         """Run lines of shell in its ~/pixelwise, and print what they print."""
         self.status_of(lines)
 
-    def status_of(self, lines: str | None, seconds: int = 10, folder: Path | None = None) -> int:
+    def status_of(self, lines: str | None, seconds: int = 60, folder: Path | None = None) -> int:
         """The same (or in `folder`), and the exit status."""
         folder = folder or self.repo
         if not lines or not folder.is_dir():
@@ -131,7 +131,7 @@ class Practice:
 def practice(line: str, cell: str):
     """%%practice: run the cell's lines in bash, in ~/pixelwise of the dev machine for practice."""
     if Practice.current:
-        Practice.current.status_of(cell, int(line or 10))
+        Practice.current.status_of(cell, int(line or 60))
     else:
         print("✗ there is no dev machine for practice yet: run the cell with Practice() first")
 
