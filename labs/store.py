@@ -24,6 +24,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 HERE = Path(__file__).resolve().parent
+WIDGET = "application/vnd.jupyter.widget-view+json"
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
@@ -269,6 +270,7 @@ def stored(notebook, number: int):
         for output in cell.outputs:
             if "execution_count" in output:
                 output.execution_count = count
+            output.get("data", {}).pop(WIDGET, None)  # it lives as long as its kernel
             if "text/html" in output.get("data", {}):  # Jupyter shows no picture of a notebook not yet run
                 kept = re.sub("(?s)<svg.*?</svg>", "<svg></svg>", output.data["text/html"])
                 output.data["text/html"] = re.sub("<table>.*?</table>", "<table></table>", kept)

@@ -17,6 +17,7 @@ LABS = Path(__file__).resolve().parent.parent / "labs"
 sys.path.insert(0, str(LABS))
 
 import labkit  # noqa: E402  (labs/ is no package)
+import record  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -410,7 +411,7 @@ def test_no_check_and_an_unknown_check_are_no_success(server, names):
 
 @pytest.fixture
 def kept(monkeypatch, tmp_path) -> Path:
-    monkeypatch.setattr(labkit, "PROGRESS", tmp_path / "progress.json")
+    monkeypatch.setattr(record, "PROGRESS", tmp_path / "progress.json")
     return tmp_path / "progress.json"
 
 
@@ -420,12 +421,16 @@ def test_what_was_passed_is_kept_for_the_next_kernel_and_counted_once(server, ke
         labkit.expect(1, equals=2, exercise="00.one-file")
         labkit.check("m3.a wrong key is refused")
     told = json.loads(kept.read_text())
-    assert told == {"exercises": ["00.survivors"], "checks": {"m3.a wrong key is refused": 2}}
+    assert told == {
+        "exercises": ["00.survivors"],
+        "checks": {"m3.a wrong key is refused": 2},
+        "predictions": {},
+    }
     assert list(kept.parent.iterdir()) == [kept]
 
 
 def test_the_progress_of_a_lab_says_what_is_open_and_what_is_next(kept):
-    exercises = labkit.all_labs()["00"][2]
+    exercises = record.all_labs()["00"][2]
     labkit.remember(exercises[:-1], {"m1.health answers": 2, "m1.answers are json": 1})
     shown = labkit.progress("00")
     assert text_of(shown) == f"00 · Catch up: 5 of 6 exercises done. Still open: {exercises[-1]}"
@@ -438,7 +443,7 @@ def test_the_progress_of_a_lab_says_what_is_open_and_what_is_next(kept):
 def test_without_the_notebooks_the_progress_says_so(kept, monkeypatch, tmp_path):
     (tmp_path / "labs").mkdir()
     (tmp_path / "labs" / "00_catch_up.ipynb").write_text("no JSON")
-    monkeypatch.setattr(labkit, "REPO", tmp_path)
+    monkeypatch.setattr(record, "REPO", tmp_path)
     assert text_of(labkit.progress("00")).startswith("the notebook of lab 00 cannot be read")
 
 
@@ -446,14 +451,14 @@ def test_without_the_notebooks_the_progress_says_so(kept, monkeypatch, tmp_path)
 def test_a_damaged_record_of_progress_is_begun_anew(kept, content):
     kept.write_text(content)
     labkit.remember(["00.survivors"])
-    assert labkit.remembered()["exercises"] == ["00.survivors"]
+    assert record.remembered()["exercises"] == ["00.survivors"]
 
 
 def test_where_nothing_can_be_written_there_is_no_progress_and_no_error(monkeypatch, tmp_path):
     for place in (tmp_path / "no such folder" / "progress.json", Path()):
-        monkeypatch.setattr(labkit, "PROGRESS", place)
+        monkeypatch.setattr(record, "PROGRESS", place)
         labkit.remember(["00.survivors"])
-        assert labkit.remembered()["exercises"] == []
+        assert record.remembered()["exercises"] == []
 
 
 # ---- What is shown --------------------------------------------------------------------------------------
