@@ -99,7 +99,7 @@ def canvas(drawing: Drawing):
 
     class Canvas(anywidget.AnyWidget):
         _esm = Path(__file__).with_name("drawing.js")
-        ink = traitlets.Bytes().tag(sync=True)
+        ink = traitlets.Bytes().tag(sync=True, from_json=lambda sent, _: bytes(sent))
         pixels = traitlets.Bytes().tag(sync=True)
         answer = traitlets.Unicode().tag(sync=True)
 
