@@ -477,11 +477,14 @@ print_key() {
 
 # JupyterLab without its question about news, and without looking for updates
 quiet_jupyter() {
-  local folder=$VENV/share/jupyter/lab/settings
+  local folder=$VENV/share/jupyter/lab/settings startup=$VENV/etc/ipython/startup
   mkdir -p -- "$folder"
   [ -e "$folder/overrides.json" ] ||
     echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}' \
       >"$folder/overrides.json"
+  # a kernel that started anew says which cell to run
+  mkdir -p -- "$startup"
+  printf '%s\n' 'with __import__("contextlib").suppress(ImportError):' '    import lost as _lost' >"$startup/pixelwise.py"
 }
 
 # most tests wait (for a window of the limit, for a machine to boot), so there are three workers a core

@@ -48,6 +48,7 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import dotenv
+import lost
 import numpy as np
 import requests
 from IPython import get_ipython
@@ -796,50 +797,8 @@ def reflections(notebook: str = "05_reflect_and_extend.ipynb"):
 # ---- Jupyter --------------------------------------------------------------------------------------------
 
 
-def explain_a_lost_name(shell, kind, problem, trace, tb_offset=None):
-    """After a restart of the kernel no name is known: say so, in place of a traceback."""
-    shell.showtraceback((kind, problem, trace), exception_only=True)
-    cell = maker_of(getattr(problem, "name", ""))
-    print(
-        f"The cell that begins with `{cell}` makes it: run that one."
-        if cell
-        else "No cell of this lab makes it."
-    )
-    print("Did the kernel start anew? Then run the cells above first: menu Run, Run All Above Selected Cell.")
-
-
-def maker_of(name: str) -> str:
-    """The first line of the cell that makes `name`, in the notebook that Jupyter says this is."""
-    try:
-        file = Path(os.environ["JPY_SESSION_NAME"])
-        cells = json.loads(Path(file.name).read_text(encoding="utf-8"))["cells"]
-    except (KeyError, OSError, ValueError):
-        return ""
-    for cell in cells:
-        source = "".join(cell["source"])
-        if cell["cell_type"] == "code" and name in names_made(source):
-            return source.partition("\n")[0]
-    return ""
-
-
-def names_made(source: str) -> set[str]:
-    """The names that a cell of Python assigns, defines or imports; none of a shell cell."""
-    try:
-        nodes = list(ast.walk(ast.parse(source)))
-    except SyntaxError:
-        return set()
-    made = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    made |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    return made | {
-        alias.asname or alias.name
-        for node in nodes
-        for alias in getattr(node, "names", [])
-        if isinstance(alias, ast.alias)
-    }
-
-
 if shell := get_ipython():
     shell.register_magic_function(dev, "cell")
-    shell.set_custom_exc((NameError,), explain_a_lost_name)
+    shell.set_custom_exc((NameError,), lost.explain)
     known = {"hint": hint, "progress": progress}
     shell.push(known, interactive=False)  # in every cell without an import

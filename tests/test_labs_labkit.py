@@ -393,14 +393,6 @@ def test_the_lines_for_a_terminal_make_the_shell_know_the_server(server, capsys)
     assert done.stdout == '{"status":"ok","model_version":"v1"}'
 
 
-def test_a_lost_name_leads_to_the_cell_that_makes_it(monkeypatch, tmp_path):
-    monkeypatch.chdir(LABS)
-    monkeypatch.setenv("JPY_SESSION_NAME", str(LABS / "03_keys_and_limits.ipynb"))
-    assert labkit.maker_of("ask") == "def ask(one=None, **changes):"
-    assert labkit.maker_of("server") == "server = Server()"
-    assert labkit.maker_of("groupby") == "import json" and labkit.maker_of("nonsense") == ""
-
-
 @pytest.mark.parametrize("names", [(), ("m9.no such check",), ("m3.key",)])
 def test_no_check_and_an_unknown_check_are_no_success(server, names):
     assert not labkit.check(*names)
