@@ -9,6 +9,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 REPO = Path(__file__).resolve().parent.parent
 ROOT = Path(os.environ.get("PIXELWISE_SERVER", REPO / "server.py")).resolve().parent
@@ -49,24 +50,45 @@ def remember(exercises=(), checks=None, predictions=None):
         try:
             new.write_text(json.dumps(now, indent=1), encoding="utf-8")
             new.replace(PROGRESS)  # in one step, since two labs may be open
+            write_page()
         except OSError:
             new.unlink(missing_ok=True)
 
 
-def all_labs() -> dict[str, tuple[str, str, list[str]]]:
-    """For each lab that can be read, by its number: its file, its title, and its exercises."""
+class Lab(NamedTuple):
+    """What a notebook asks of a student."""
+
+    file: str
+    title: str
+    exercises: list[str]
+    predictions: list[str]
+
+
+def all_labs() -> dict[str, Lab]:
+    """Each lab that can be read, by its number."""
     labs = {}
     for file in sorted((REPO / "labs").glob("[0-9][0-9]_*.ipynb")):
         try:
-            cells = [
-                "".join(cell["source"]) for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]
-            ]
+            cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+            sources = ["".join(cell["source"]) for cell in cells]
         except (OSError, ValueError, KeyError, TypeError):
             continue
-        title = cells[0].partition("\n")[0].removeprefix("# ")
-        found = re.findall(rf'exercise="({file.name[:2]}\.[\w-]+)"', "\n".join(cells))
-        labs[file.name[:2]] = (file.name, title, list(dict.fromkeys(found)))
+        number, text = file.name[:2], "\n".join(sources)
+        exercises, predictions = (
+            list(dict.fromkeys(re.findall(rf'{before}"({number}\.[\w-]+)"', text)))
+            for before in ("exercise=", r"\bpredict\(")
+        )
+        title = sources[0].partition("\n")[0].removeprefix("# ")
+        labs[number] = Lab(file.name, title, exercises, predictions)
     return labs
+
+
+def bar(done: int, of: int) -> str:
+    return f'<progress value="{done}" max="{of}"></progress>'
+
+
+def points_of(milestone: str, kept: dict) -> float:
+    return sum(worth for name, worth in kept["checks"].items() if name.startswith(milestone))
 
 
 def progress(lab: str) -> Shown:
@@ -74,20 +96,109 @@ def progress(lab: str) -> Shown:
     kept, labs = remembered(), all_labs()
     if lab not in labs:
         return Shown(f"the notebook of lab {lab} cannot be read, so there is no progress to show")
-    file, title, exercises = labs[lab]
+    exercises = labs[lab].exercises
     still = [name for name in exercises if name not in kept["exercises"]]
-    later = [f"{title}" for number, (_, title, _) in labs.items() if number > lab][:1]
-    text = f"{title}: {len(exercises) - len(still)} of {len(exercises)} exercises done. "
+    later = [one.title for number, one in labs.items() if number > lab][:1]
+    text = f"{labs[lab].title}: {len(exercises) - len(still)} of {len(exercises)} exercises done. "
     text += f"Still open: {', '.join(still)}" if still else f"Next: {(later or ['you are through'])[0]}"
     rows = []
-    for file, title, exercises in labs.values():
-        done = len([name for name in exercises if name in kept["exercises"]])
-        bar = f'<progress value="{done}" max="{len(exercises)}"></progress>'
-        rows.append(
-            f'<a href="{file}">{html.escape(title)}</a></td><td>{bar}</td><td>{done} of {len(exercises)}'
-        )
+    for one in labs.values():
+        done, of = len({*one.exercises} & {*kept["exercises"]}), len(one.exercises)
+        link = f'<a href="{one.file}">{html.escape(one.title)}</a>'
+        rows.append(f"{link}</td><td>{bar(done, of)}</td><td>{done} of {of}")
     for milestone in sorted({name[:2] for name in kept["checks"]}):
-        points = sum(worth for name, worth in kept["checks"].items() if name[:2] == milestone)
+        points = points_of(milestone, kept)
         rows.append(f"{milestone}</td><td>points so far, from the checks of the labs</td><td>{points:g}")
     table = "".join(f"<tr><td>{row}</td></tr>" for row in rows)
     return Shown(text, text_html=f"<p>{html.escape(text)}</p><table>{table}</table>")
+
+
+# ---- The page -------------------------------------------------------------------------------------------
+
+MILESTONES = {
+    "m1": "HTTP: requests and their answers",
+    "m2": "the contract, and the documentation",
+    "m3": "the key, and the limit",
+    "m4": "the unit, and the production machine",
+    "m5": "the fourth endpoint",
+}
+
+
+def page() -> str:
+    """The labs, exercises, milestones and points so far, and what is next, as Markdown."""
+    kept, labs = remembered(), all_labs()
+    open_ones = {
+        number: [name for name in lab.exercises if name not in kept["exercises"]]
+        for number, lab in labs.items()
+    }
+    rows = []
+    for number, lab in labs.items():
+        of, said = (
+            len(lab.exercises),
+            len([name for name in lab.predictions if kept["predictions"].get(name)]),
+        )
+        done = of - len(open_ones[number])
+        still = ", ".join(f"`{name.partition('.')[2]}`" for name in open_ones[number]) if done else ""
+        mark = "✓" if done == of else still or ("not begun" if not said else "")
+        rows.append(
+            f"| [{lab.title}]({lab.file}) | {bar(done, of)} {done} of {of} "
+            f"| {said} of {len(lab.predictions)} | {mark} |"
+        )
+    milestones = [f"| {name} | {what} | {points_of(name, kept):g} |" for name, what in MILESTONES.items()]
+    total = points_of("m", kept)
+    return PAGE.format(
+        next=what_is_next(kept, labs, open_ones),
+        labs="\n".join(rows),
+        milestones="\n".join(milestones),
+        total=f"{total:g}",
+    )
+
+
+def what_is_next(kept: dict, labs: dict[str, Lab], open_ones: dict[str, list[str]]) -> str:
+    number = next((number for number, names in open_ones.items() if names), None)
+    if number is None:
+        return "**All exercises are done.** `bash setup-server.sh test` in a terminal grades your own server."
+    link = f"[{labs[number].title}]({labs[number].file})"
+    begun = len(open_ones[number]) < len(labs[number].exercises)
+    if begun:
+        return f"**Go on with {link}**, exercise `{open_ones[number][0].partition('.')[2]}`."
+    anything = kept["exercises"] or kept["checks"] or kept["predictions"]
+    return f"**{'Next' if anything else 'Begin here'}: {link}**"
+
+
+PAGE = """# Your progress
+
+{next}
+
+| lab | exercises | predictions | still open |
+|---|---|---|---|
+{labs}
+
+| milestone | what it is about | points so far |
+|---|---|---|
+{milestones}
+| | all | **{total}** |
+
+Points so far are those of the checks that turned ✓ in a lab. [All labs, with minutes and goals](README.md)
+"""
+
+
+def page_file() -> Path:
+    """Among the labs, where JupyterLab sees it; for a record elsewhere, beside that."""
+    return (
+        REPO / "labs" / "PROGRESS.md" if PROGRESS == ROOT / ".progress.json" else PROGRESS.with_suffix(".md")
+    )
+
+
+def write_page():
+    """Write the page, in one step; where that is not allowed, there is none."""
+    new = page_file().with_name(f".{page_file().name}.{os.getpid()}")
+    try:
+        new.write_text(page(), encoding="utf-8")
+        new.replace(page_file())
+    except OSError:
+        new.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    write_page()

@@ -17,17 +17,14 @@ from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
-from tree import copy_to
+from tree import copy_to, from_setup
 
 from checks.editions.write import never_run
 
 ROOT = Path(__file__).resolve().parent.parent
 BOX = ROOT / "deploy" / "box" / "box"
 LABS = sorted(path.name for path in ROOT.glob("labs/0[0-9]_*.ipynb"))
-OVERRIDES = {
-    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
-    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},  # every cell is in the page
-}
+EVERY_CELL = {"@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"}}  # is in the page
 PICTURES = ".jp-OutputArea-output img"
 
 
@@ -46,7 +43,7 @@ def prod(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory, prod):
-    """The address of a JupyterLab on a copy of the repo."""
+    """The address of a JupyterLab on a copy of the repo, as `bash setup-server.sh labs` starts it."""
     folder = tmp_path_factory.mktemp("jupyter")
     copy_to(folder / "repo")
     for path in (folder / "repo/labs").glob("*.ipynb"):
@@ -55,7 +52,10 @@ def lab(tmp_path_factory, prod):
     share = Path(sys.prefix) / "share/jupyter/lab"
     for part in ("static", "schemas", "themes"):
         (folder / "app" / part).symlink_to(share / part)
-    (folder / "app/settings/overrides.json").write_text(json.dumps(OVERRIDES))
+    from_setup("quiet_jupyter", VENV=folder / "venv")
+    ours = folder / "venv/share/jupyter"
+    overrides = json.loads((ours / "lab/settings/overrides.json").read_text()) | EVERY_CELL
+    (folder / "app/settings/overrides.json").write_text(json.dumps(overrides))
     own = {"PIXELWISE_PROGRESS": folder / "repo/.progress.json"}
     own |= {"PROD_HOST": prod[0], "JUPYTERLAB_DIR": folder / "app", "JUPYTER_CONFIG_DIR": folder / "config"}
     own |= {
@@ -63,7 +63,8 @@ def lab(tmp_path_factory, prod):
         "JUPYTERLAB_WORKSPACES_DIR": folder / "workspaces",
     }
     words = ["--no-browser", "--allow-root", "--port=0", "--IdentityProvider.token=", "--ip=127.0.0.1"]
-    words += ["--LabApp.extension_manager=readonly"]
+    words += ["--LabApp.extension_manager=readonly", *from_setup("lab_options")]
+    words += [f"--LabApp.extra_labextensions_path={ours / 'labextensions'}"]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", *words, folder / "repo/labs"],
@@ -228,3 +229,47 @@ def test_a_prediction_is_chosen_with_a_click_and_answered_in_the_next_cell(lab, 
     ActionChains(browser).key_down(Keys.CONTROL).send_keys(Keys.ENTER).key_up(Keys.CONTROL).perform()
     said = 'You said "422", but it is "401"'
     patience.until(lambda _: said in browser.find_element(By.CSS_SELECTOR, ".jp-Notebook").text)
+
+
+# ---- The progress page ----------------------------------------------------------------------------------
+
+
+def shown_files(browser) -> list[str]:
+    found = browser.find_elements(By.CSS_SELECTOR, ".jp-DirListing-item .jp-DirListing-itemText")
+    return [item.text for item in found]
+
+
+def test_it_opens_on_the_progress_page_among_the_labs_alone(lab, browser, tmp_path_factory):
+    repo = next(tmp_path_factory.getbasetemp().glob("jupyter*/repo"))
+    for made_by_a_test in ("fails", "by_hand"):
+        (repo / f"labs/{made_by_a_test}.ipynb").unlink(missing_ok=True)
+    subprocess.run([sys.executable, repo / "labs/record.py"], env=own_record(repo), check=True)
+    browser.get(f"{lab}/tree/PROGRESS.md?reset")  # where --LabApp.default_url leads
+    patience = WebDriverWait(browser, 120)
+    patience.until(lambda _: count(browser, ".jp-MarkdownViewer table"))
+    patience.until(lambda _: len(shown_files(browser)) > 6)
+    assert sorted(shown_files(browser)) == sorted([*LABS, "PROGRESS.md", "README.md"])
+    assert count(browser, ".jp-MarkdownViewer progress") == len(LABS)
+    browser.find_element(By.XPATH, "//*[contains(@class,'jp-MarkdownViewer')]//a[contains(.,'00')]").click()
+    patience.until(lambda _: count(browser, ".jp-Notebook .jp-CodeCell"))
+
+
+def test_whoever_comes_back_to_the_progress_page_sees_what_was_done_meanwhile(lab, browser, tmp_path_factory):
+    repo = next(tmp_path_factory.getbasetemp().glob("jupyter*/repo"))
+    browser.get(f"{lab}/tree/PROGRESS.md?reset")
+    patience = WebDriverWait(browser, 120)
+    patience.until(lambda _: count(browser, ".jp-MarkdownViewer table"))
+    patience.until(lambda _: browser.find_elements(By.XPATH, "//*[text()='README.md']"))
+    item = "//li[contains(@class,'jp-DirListing-item')][.//span[text()='README.md']]"
+    ActionChains(browser).double_click(browser.find_element(By.XPATH, item)).perform()
+    patience.until(lambda _: count(browser, ".jp-MarkdownViewer") == 2)
+    done = "from record import remember; remember(['00.survivors'], {'m1.health answers': 2})"
+    subprocess.run([sys.executable, "-c", done], cwd=repo / "labs", env=own_record(repo), check=True)
+    tab = "//*[contains(@class,'lm-TabBar-tabLabel')][text()='PROGRESS.md']"
+    browser.find_element(By.XPATH, tab).click()
+    page = browser.find_elements(By.CSS_SELECTOR, ".jp-MarkdownViewer")
+    patience.until(lambda _: any("1 of 6" in each.text for each in page))
+
+
+def own_record(repo: Path) -> dict:
+    return {**os.environ, "PIXELWISE_PROGRESS": str(repo / ".progress.json")}

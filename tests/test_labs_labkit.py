@@ -418,11 +418,11 @@ def test_what_was_passed_is_kept_for_the_next_kernel_and_counted_once(server, ke
         "checks": {"m3.a wrong key is refused": 2},
         "predictions": {},
     }
-    assert list(kept.parent.iterdir()) == [kept]
+    assert sorted(kept.parent.iterdir()) == [kept, kept.with_suffix(".md")]
 
 
 def test_the_progress_of_a_lab_says_what_is_open_and_what_is_next(kept):
-    exercises = record.all_labs()["00"][2]
+    exercises = record.all_labs()["00"].exercises
     labkit.remember(exercises[:-1], {"m1.health answers": 2, "m1.answers are json": 1})
     shown = labkit.progress("00")
     assert text_of(shown) == f"00 · Catch up: 5 of 6 exercises done. Still open: {exercises[-1]}"
@@ -451,6 +451,32 @@ def test_where_nothing_can_be_written_there_is_no_progress_and_no_error(monkeypa
         monkeypatch.setattr(record, "PROGRESS", place)
         labkit.remember(["00.survivors"])
         assert record.remembered()["exercises"] == []
+
+
+def test_the_page_begins_with_lab_00_and_goes_on_where_somebody_stopped(kept):
+    labs = record.all_labs()
+    assert "**Begin here: [00 · Catch up](00_catch_up.ipynb)**" in record.page()
+    first, second, *_ = labs["00"].exercises
+    labkit.remember([first], {"m1.health answers": 2}, {"00.stash": "nothing", "00.fetch-tree": ""})
+    page = kept.with_suffix(".md").read_text()
+    assert page == record.page()
+    assert f"**Go on with [00 · Catch up](00_catch_up.ipynb)**, exercise `{second[3:]}`." in page
+    assert "| m1 | HTTP: requests and their answers | 2 |" in page and "| | all | **2** |" in page
+    assert '<progress value="1" max="6"></progress> 1 of 6 | 1 of 4 | `one-file`, ' in page
+    labkit.remember(labs["00"].exercises)
+    assert "**Next: [01 · HTTP, REST and curl](01_http_rest_and_curl.ipynb)**" in record.page()
+    labkit.remember([name for lab in labs.values() for name in lab.exercises])
+    assert "**All exercises are done.**" in record.page() and record.page().count("| ✓ |") == len(labs)
+
+
+def test_the_page_names_every_milestone_and_stands_among_the_labs_where_the_record_is_the_own_one(
+    monkeypatch,
+):
+    from checks import grading
+
+    assert record.MILESTONES.keys() == {check.milestone for check in grading.all_checks()}
+    monkeypatch.setattr(record, "PROGRESS", record.ROOT / ".progress.json")
+    assert record.page_file() == LABS / "PROGRESS.md"
 
 
 # ---- What is shown --------------------------------------------------------------------------------------

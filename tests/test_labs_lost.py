@@ -1,7 +1,6 @@
 """labs/lost.py: after a restart of the kernel, a lab says which cell to run."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
+from tree import from_setup
 
 ROOT = Path(__file__).resolve().parent.parent
 LABS = ROOT / "labs"
@@ -42,9 +42,7 @@ def test_every_shell_cell_of_a_lab_has_a_cell_that_brings_it(monkeypatch):
 def ipython(tmp_path_factory) -> Path:
     """A folder for IPython with the startup file that `bash setup-server.sh labs` writes into .venv."""
     folder = tmp_path_factory.mktemp("ipython")
-    function = (ROOT / "setup-server.sh").read_text().partition("quiet_jupyter() {")[2].partition("\n}\n")[0]
-    script = f"VENV={folder / 'venv'} ROOT={ROOT}\nquiet() {{{function}\n}}\nquiet"
-    subprocess.run(["bash", "-euc", script], check=True)
+    from_setup("quiet_jupyter", VENV=folder / "venv")
     (folder / "profile_default").mkdir()
     (folder / "venv/etc/ipython/startup").rename(folder / "profile_default/startup")
     return folder
