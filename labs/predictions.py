@@ -46,7 +46,10 @@ class Question(Shown):
             )
         else:
             widget = ipywidgets.Text(
-                value=said or "", placeholder="your word, then Enter", continuous_update=False
+                value=said or "",
+                placeholder="your word, then Enter",
+                continuous_update=False,
+                layout={"width": "16em"},
             )
         widget.observe(lambda change: keep(self.name, change["new"]), "value")
         return widget

@@ -127,51 +127,42 @@ MILESTONES = {
 def page() -> str:
     """The labs, exercises, milestones and points so far, and what is next, as Markdown."""
     kept, labs = remembered(), all_labs()
-    open_ones = {
-        number: [name for name in lab.exercises if name not in kept["exercises"]]
-        for number, lab in labs.items()
-    }
     rows = []
-    for number, lab in labs.items():
-        of, said = (
-            len(lab.exercises),
-            len([name for name in lab.predictions if kept["predictions"].get(name)]),
-        )
-        done = of - len(open_ones[number])
-        still = ", ".join(f"`{name.partition('.')[2]}`" for name in open_ones[number]) if done else ""
-        mark = "✓" if done == of else still or ("not begun" if not said else "")
+    for lab in labs.values():
+        done, of = len({*lab.exercises} & {*kept["exercises"]}), len(lab.exercises)
+        said = len([name for name in lab.predictions if kept["predictions"].get(name)])
+        told = f"{done} of {of}{' ✓' if done == of else ''}"
         rows.append(
-            f"| [{lab.title}]({lab.file}) | {bar(done, of)} {done} of {of} "
-            f"| {said} of {len(lab.predictions)} | {mark} |"
+            f"| [{lab.title}]({lab.file}) | {bar(done, of)} {told} | {said} of {len(lab.predictions)} |"
         )
     milestones = [f"| {name} | {what} | {points_of(name, kept):g} |" for name, what in MILESTONES.items()]
-    total = points_of("m", kept)
     return PAGE.format(
-        next=what_is_next(kept, labs, open_ones),
+        next=what_is_next(kept, labs),
         labs="\n".join(rows),
         milestones="\n".join(milestones),
-        total=f"{total:g}",
+        total=f"{points_of('m', kept):g}",
     )
 
 
-def what_is_next(kept: dict, labs: dict[str, Lab], open_ones: dict[str, list[str]]) -> str:
-    number = next((number for number, names in open_ones.items() if names), None)
-    if number is None:
-        return "**All exercises are done.** `bash setup-server.sh test` in a terminal grades your own server."
-    link = f"[{labs[number].title}]({labs[number].file})"
-    begun = len(open_ones[number]) < len(labs[number].exercises)
-    if begun:
-        return f"**Go on with {link}**, exercise `{open_ones[number][0].partition('.')[2]}`."
-    anything = kept["exercises"] or kept["checks"] or kept["predictions"]
-    return f"**{'Next' if anything else 'Begin here'}: {link}**"
+def what_is_next(kept: dict, labs: dict[str, Lab]) -> str:
+    """The first lab with an exercise that is open, and those that are."""
+    for lab in labs.values():
+        still = [name for name in lab.exercises if name not in kept["exercises"]]
+        link = f"[{lab.title}]({lab.file})"
+        if still and len(still) < len(lab.exercises):
+            names = ", ".join(f"`{name.partition('.')[2]}`" for name in still)
+            return f"**Go on with {link}.** Still open there: {names}"
+        if still:
+            return f"**{'Next' if any(kept.values()) else 'Begin here'}: {link}**"
+    return "**All exercises are done.** `bash setup-server.sh test` in a terminal grades your own server."
 
 
 PAGE = """# Your progress
 
 {next}
 
-| lab | exercises | predictions | still open |
-|---|---|---|---|
+| lab | exercises | predictions |
+|---|---|---|
 {labs}
 
 | milestone | what it is about | points so far |
