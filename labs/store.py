@@ -135,8 +135,8 @@ COURSE = (  # each step of the course text, and the cells that lead through it
 README = """# Labs
 
 Six notebooks, from a first `curl` to a service that survives being killed. `bash setup-server.sh labs` opens
-JupyterLab on your progress, with the way to each of them. Read a paragraph, answer its question (in your head, or with
-the buttons below it, and be told), then run the cell with Shift+Enter.
+JupyterLab on your progress, with the way to each of them. Read a paragraph, answer its question (in your
+head, or with the buttons below it), then run the cell with Shift+Enter.
 
 | lab | minutes | you will be able to | before it |
 |---|---|---|---|
@@ -145,8 +145,8 @@ the buttons below it, and be told), then run the cell with Shift+Enter.
 {total} minutes in all; each lab closes with questions that show what stayed. Under a check that failed are
 hints to open one by one; `hint("01.pick-verb")` prints them. After the ✓ there is a model answer, and why it
 is one. [labkit.py](labkit.py) is the little that the notebooks need beside Python: read it, it hides nothing.
-(JupyterLab does not list such files, but these links open them; [record.py](record.py) keeps what you have done,
-and [drawing.py](drawing.py) is the place to draw in lab 02.)
+(JupyterLab does not list such files, but these links open them; [record.py](record.py) keeps what you have
+done, and [drawing.py](drawing.py) is the place to draw in lab 02.)
 A cell that starts with `%%dev` runs its lines in a shell on this machine, one with `%%prod` on the production
 machine, which `PROD_HOST` names:
 `user@address`, or `box` ([prodkit.py](prodkit.py)).
