@@ -177,7 +177,9 @@ Points so far are those of the checks that turned ✓ in a lab. [All labs, with 
 def page_file() -> Path:
     """Among the labs, where JupyterLab sees it; for a record elsewhere, beside that."""
     return (
-        REPO / "labs" / "PROGRESS.md" if PROGRESS == ROOT / ".progress.json" else PROGRESS.with_suffix(".md")
+        REPO / "labs" / "PROGRESS.md"
+        if PROGRESS.resolve() == ROOT / ".progress.json"
+        else PROGRESS.with_suffix(".md")
     )
 
 

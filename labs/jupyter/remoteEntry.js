@@ -3,19 +3,28 @@
 
 const PAGE = "PROGRESS.md";
 
-async function refresh(widget) {
+async function refresh(app, widget) {
   const context = widget?.context;
   if (context?.path !== PAGE) return;
   await context.ready;
-  if (!context.model.dirty && !context.isDisposed) await context.revert();
+  if (context.isDisposed) return;
+  if (widget.content?.editor) {
+    // as text: so it is opened before the settings are there that say otherwise
+    widget.close();
+    await app.commands.execute("docmanager:open", { path: PAGE, factory: "Markdown Preview" });
+  } else {
+    await context.revert();
+  }
 }
 
 const plugin = {
   id: "pixelwise-labs:progress",
   autoStart: true,
   activate(app) {
-    app.shell.currentChanged?.connect((_, change) => refresh(change.newValue));
-    window.addEventListener("focus", () => refresh(app.shell.currentWidget));
+    const look = () => refresh(app, app.shell.currentWidget);
+    app.shell.currentChanged?.connect(look);
+    app.restored.then(look);
+    window.addEventListener("focus", look);
   },
 };
 
