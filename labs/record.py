@@ -161,7 +161,7 @@ PAGE = """# Your progress
 
 {next}
 
-| lab | exercises | predictions |
+| lab | exercises | predicted |
 |---|---|---|
 {labs}
 
