@@ -477,11 +477,21 @@ print_key() {
 
 # JupyterLab without its question about news, and without looking for updates
 quiet_jupyter() {
-  local folder=$VENV/share/jupyter/lab/settings
-  mkdir -p -- "$folder"
-  [ -e "$folder/overrides.json" ] ||
-    echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}' \
-      >"$folder/overrides.json"
+  local share=$VENV/share/jupyter startup=$VENV/etc/ipython/startup
+  mkdir -p -- "$share/lab/settings" "$share/labextensions/pixelwise-labs" "$startup"
+  cp -- "$ROOT/labs/jupyter/overrides.json" "$share/lab/settings/overrides.json"
+  cp -- "$ROOT"/labs/jupyter/{package.json,remoteEntry.js} "$share/labextensions/pixelwise-labs"
+  # a kernel that started anew says which cell to run
+  printf '%s\n' 'with __import__("contextlib").suppress(ImportError):' '    import lost as _lost' >"$startup/pixelwise.py"
+}
+
+# what JupyterLab is started with: it opens on the progress page, and lists the labs without what they import
+lab_options() {
+  local glob
+  echo --LabApp.default_url=/lab/tree/PROGRESS.md
+  for glob in __pycache__ '*~' '*.py' '*.toml' '*.cfg' '*.js' '*.json' AUTHORING.md jupyter pictures; do
+    echo "--ContentsManager.hide_globs=$glob"
+  done
 }
 
 # most tests wait (for a window of the limit, for a machine to boot), so there are three workers a core
@@ -532,12 +542,14 @@ main() {
       exec "$PYTHON" server.py
       ;;
     labs)
-      printf '\nNext: JupyterLab opens labs/. Begin with 00_catch_up.ipynb; each lab starts the server that it asks,\n'
+      printf '\nNext: JupyterLab opens on your progress. Begin with lab 00; each lab starts the server that it asks,\n'
       printf 'and server.for_terminal() there prints what a terminal needs to ask it, too.\n\n'
-      local root=()
+      local root=() options
       if [ "$(id -u)" -eq 0 ]; then root=(--allow-root); fi
       quiet_jupyter
-      exec "$VENV/bin/jupyter" lab "${root[@]}" labs
+      "$PYTHON" labs/record.py
+      mapfile -t options < <(lab_options)
+      exec "$VENV/bin/jupyter" lab "${root[@]}" "${options[@]}" labs
       ;;
     test)
       if [ ! -d "$ROOT/tests" ]; then

@@ -13,7 +13,8 @@
     hint("03.wrong-key")                     # one more hint for an exercise; after its ✓, a model answer
     %%dev                                    # a cell of shell lines for this machine, with $URL and $KEY
 
-prodkit.py has the rest, for lab 04: the production machine, and %%prod.
+prodkit.py has the rest, for lab 04: the production machine, and %%prod. record.py keeps what you did, and
+predictions.py what you expected.
 
 What differs from run to run is shown by its name: the address as $URL, the port as $PORT, the key as $KEY,
 and in the log <time>, <ms> and <id>. Nothing here raises because a server is wrong or gone: it says so.
@@ -47,10 +48,12 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import dotenv
+import lost
 import numpy as np
 import requests
 from IPython import get_ipython
 from IPython.display import display
+from record import Shown, progress, remember
 
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))  # for checks/
@@ -510,17 +513,6 @@ def run(command: list[str], cell: str, seconds: int, input: str = "", **options)
 # ---- Pictures -------------------------------------------------------------------------------------------
 
 
-class Shown:
-    """Something for Jupyter to show: text for all, and a picture or HTML for those who can."""
-
-    def __init__(self, text: str, metadata=None, **data):
-        self.data = {"text/plain": text} | {name.replace("_", "/"): value for name, value in data.items()}
-        self.metadata = metadata or {}
-
-    def _repr_mimebundle_(self, include=None, exclude=None):
-        return self.data, self.metadata
-
-
 def figure(name: str) -> Shown:
     """A drawing of labs/pictures, in the colours of the theme; for those who do not see it, what it says."""
     try:
@@ -786,73 +778,6 @@ def hint(exercise: str):
         print(f"{asked.asked} of {len(asked.hints)}: {asked.hints[asked.asked - 1]}")
 
 
-# ---- Progress -------------------------------------------------------------------------------------------
-
-PROGRESS = Path(os.environ.get("PIXELWISE_PROGRESS", ROOT / ".progress.json"))  # outlives the kernel
-
-
-def remembered() -> dict:
-    """What was passed so far: {"exercises": ["01.pick-verb", …], "checks": {name: points}}."""
-    try:
-        kept = json.loads(PROGRESS.read_text(encoding="utf-8"))
-        return {"exercises": list(kept["exercises"]), "checks": dict(kept["checks"])}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {"exercises": [], "checks": {}}
-
-
-def remember(exercises=(), checks=None):
-    """Add what has just been passed; where nothing can be written there is no progress, and no error."""
-    kept = remembered()
-    now = {"exercises": sorted({*kept["exercises"], *exercises}), "checks": kept["checks"] | (checks or {})}
-    if now != kept and PROGRESS.name:
-        new = PROGRESS.with_name(f"{PROGRESS.name}.{os.getpid()}")
-        try:
-            new.write_text(json.dumps(now, indent=1), encoding="utf-8")
-            new.replace(PROGRESS)  # in one step, since two labs may be open
-        except OSError:
-            new.unlink(missing_ok=True)
-
-
-def all_labs() -> dict[str, tuple[str, str, list[str]]]:
-    """For each lab that can be read, by its number: its file, its title, and its exercises."""
-    labs = {}
-    for file in sorted((REPO / "labs").glob("[0-9][0-9]_*.ipynb")):
-        try:
-            cells = [
-                "".join(cell["source"]) for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]
-            ]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        title = cells[0].partition("\n")[0].removeprefix("# ")
-        found = re.findall(rf'exercise="({file.name[:2]}\.[\w-]+)"', "\n".join(cells))
-        labs[file.name[:2]] = (file.name, title, list(dict.fromkeys(found)))
-    return labs
-
-
-def progress(lab: str) -> Shown:
-    """Where you are: this lab in words, and for those who can see it a table of all labs and milestones."""
-    kept, labs = remembered(), all_labs()
-    if lab not in labs:
-        return Shown(f"the notebook of lab {lab} cannot be read, so there is no progress to show")
-    file, title, exercises = labs[lab]
-    still = [name for name in exercises if name not in kept["exercises"]]
-    later = [f"{title}" for number, (_, title, _) in labs.items() if number > lab][:1]
-    text = f"{title}: {len(exercises) - len(still)} of {len(exercises)} exercises done. "
-    text += f"Still open: {', '.join(still)}" if still else f"Next: {(later or ['you are through'])[0]}"
-    rows = []
-    for file, title, exercises in labs.values():
-        done = len([name for name in exercises if name in kept["exercises"]])
-        bar = f'<progress value="{done}" max="{len(exercises)}"></progress>'
-        rows.append(
-            f'<a href="{file}">{html.escape(title)}</a></td><td>{bar}</td><td>{done} of {len(exercises)}'
-        )
-    for milestone in sorted({name[:2] for name in kept["checks"]}):
-        points = sum(worth for name, worth in kept["checks"].items() if name[:2] == milestone)
-        rows.append(f"{milestone}</td><td>points so far, from the checks of the labs</td><td>{points:g}")
-    table = "".join(f"<tr><td>{row}</td></tr>" for row in rows)
-    return Shown(text, text_html=f"<p>{html.escape(text)}</p><table>{table}</table>")
-
-
 # ---- Reflection -----------------------------------------------------------------------------------------
 
 
@@ -872,51 +797,8 @@ def reflections(notebook: str = "05_reflect_and_extend.ipynb"):
 # ---- Jupyter --------------------------------------------------------------------------------------------
 
 
-def explain_a_lost_name(shell, kind, problem, trace, tb_offset=None):
-    """After a restart of the kernel no name is known: say so, in place of a traceback."""
-    shell.showtraceback((kind, problem, trace), exception_only=True)
-    cell = maker_of(getattr(problem, "name", ""))
-    print(
-        f"The cell that begins with `{cell}` makes it: run that one."
-        if cell
-        else "No cell of this lab makes it."
-    )
-    print("Did the kernel start anew? Then run the cells above first: menu Run, Run All Above Selected Cell.")
-
-
-def maker_of(name: str) -> str:
-    """The first line of the cell that makes `name`, in the notebook that Jupyter says this is."""
-    try:
-        file = Path(os.environ["JPY_SESSION_NAME"])
-        cells = json.loads(Path(file.name).read_text(encoding="utf-8"))["cells"]
-    except (KeyError, OSError, ValueError):
-        return ""
-    for cell in cells:
-        source = "".join(cell["source"])
-        if cell["cell_type"] == "code" and name in names_made(source):
-            return source.partition("\n")[0]
-    return ""
-
-
-def names_made(source: str) -> set[str]:
-    """The names that a cell of Python assigns, defines or imports; none of a shell cell."""
-    try:
-        nodes = list(ast.walk(ast.parse(source)))
-    except SyntaxError:
-        return set()
-    made = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    made |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    return made | {
-        alias.asname or alias.name
-        for node in nodes
-        for alias in getattr(node, "names", [])
-        if isinstance(alias, ast.alias)
-    }
-
-
 if shell := get_ipython():
     shell.register_magic_function(dev, "cell")
-    shell.set_custom_exc((NameError,), explain_a_lost_name)
-    shell.push(
-        {"hint": hint, "progress": progress}, interactive=False
-    )  # known in every cell without an import
+    shell.set_custom_exc((NameError,), lost.explain)
+    known = {"hint": hint, "progress": progress}
+    shell.push(known, interactive=False)  # in every cell without an import

@@ -24,6 +24,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 HERE = Path(__file__).resolve().parent
+WIDGET = "application/vnd.jupyter.widget-view+json"
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
@@ -134,7 +135,8 @@ COURSE = (  # each step of the course text, and the cells that lead through it
 README = """# Labs
 
 Six notebooks, from a first `curl` to a service that survives being killed. `bash setup-server.sh labs` opens
-them in JupyterLab. Read a paragraph, answer its question in your head, then run the cell with Shift+Enter.
+JupyterLab on your progress, with the way to each of them. Read a paragraph, answer its question (in your
+head, or with the buttons below it), then run the cell with Shift+Enter.
 
 | lab | minutes | you will be able to | before it |
 |---|---|---|---|
@@ -143,6 +145,8 @@ them in JupyterLab. Read a paragraph, answer its question in your head, then run
 {total} minutes in all; each lab closes with questions that show what stayed. Under a check that failed are
 hints to open one by one; `hint("01.pick-verb")` prints them. After the ✓ there is a model answer, and why it
 is one. [labkit.py](labkit.py) is the little that the notebooks need beside Python: read it, it hides nothing.
+(JupyterLab does not list such files, but these links open them; [record.py](record.py) keeps what you have
+done, and [drawing.py](drawing.py) is the place to draw in lab 02.)
 A cell that starts with `%%dev` runs its lines in a shell on this machine, one with `%%prod` on the production
 machine, which `PROD_HOST` names:
 `user@address`, or `box` ([prodkit.py](prodkit.py)).
@@ -269,6 +273,7 @@ def stored(notebook, number: int):
         for output in cell.outputs:
             if "execution_count" in output:
                 output.execution_count = count
+            output.get("data", {}).pop(WIDGET, None)  # it lives as long as its kernel
             if "text/html" in output.get("data", {}):  # Jupyter shows no picture of a notebook not yet run
                 kept = re.sub("(?s)<svg.*?</svg>", "<svg></svg>", output.data["text/html"])
                 output.data["text/html"] = re.sub("<table>.*?</table>", "<table></table>", kept)

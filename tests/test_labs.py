@@ -208,6 +208,9 @@ import prodkit, time
 print(prodkit.timeline([(-1, time.time() % 9, "up")], 10))
 remember([f"00.{time.time()}"], {f"m{time.time()}": 1})
 print(progress("00").data["text/html"])
+from predictions import answered
+remember(predictions={"02.which-gate": ["401", "422"][int(time.time() % 2)]})
+print(answered("02.which-gate").data["text/html"])
 """
 STABLE = """HTTP/1.1 429 Too Many Requests
 Retry-After: 60

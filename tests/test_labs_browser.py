@@ -15,18 +15,16 @@ import chromium
 import pytest
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
-from tree import copy_to
+from tree import copy_to, from_setup
 
 from checks.editions.write import never_run
 
 ROOT = Path(__file__).resolve().parent.parent
 BOX = ROOT / "deploy" / "box" / "box"
 LABS = sorted(path.name for path in ROOT.glob("labs/0[0-9]_*.ipynb"))
-OVERRIDES = {
-    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
-    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},  # every cell is in the page
-}
+EVERY_CELL = {"@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"}}  # is in the page
 PICTURES = ".jp-OutputArea-output img"
 
 
@@ -45,7 +43,7 @@ def prod(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory, prod):
-    """The address of a JupyterLab on a copy of the repo."""
+    """The address of a JupyterLab on a copy of the repo, as `bash setup-server.sh labs` starts it."""
     folder = tmp_path_factory.mktemp("jupyter")
     copy_to(folder / "repo")
     for path in (folder / "repo/labs").glob("*.ipynb"):
@@ -54,14 +52,19 @@ def lab(tmp_path_factory, prod):
     share = Path(sys.prefix) / "share/jupyter/lab"
     for part in ("static", "schemas", "themes"):
         (folder / "app" / part).symlink_to(share / part)
-    (folder / "app/settings/overrides.json").write_text(json.dumps(OVERRIDES))
-    own = {"PROD_HOST": prod[0], "JUPYTERLAB_DIR": folder / "app", "JUPYTER_CONFIG_DIR": folder / "config"}
+    from_setup("quiet_jupyter", VENV=folder / "venv")
+    ours = folder / "venv/share/jupyter"
+    overrides = json.loads((ours / "lab/settings/overrides.json").read_text()) | EVERY_CELL
+    (folder / "app/settings/overrides.json").write_text(json.dumps(overrides))
+    own = {"PIXELWISE_PROGRESS": folder / "repo/.progress.json"}
+    own |= {"PROD_HOST": prod[0], "JUPYTERLAB_DIR": folder / "app", "JUPYTER_CONFIG_DIR": folder / "config"}
     own |= {
         "JUPYTERLAB_SETTINGS_DIR": folder / "settings",
         "JUPYTERLAB_WORKSPACES_DIR": folder / "workspaces",
     }
     words = ["--no-browser", "--allow-root", "--port=0", "--IdentityProvider.token=", "--ip=127.0.0.1"]
-    words += ["--LabApp.extension_manager=readonly"]
+    words += ["--LabApp.extension_manager=readonly", *from_setup("lab_options")]
+    words += [f"--LabApp.extra_labextensions_path={ours / 'labextensions'}"]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", *words, folder / "repo/labs"],
@@ -158,3 +161,115 @@ def test_a_cell_that_fails_is_seen(lab, browser, tmp_path_factory):
     (labs / "fails.ipynb").write_text(json.dumps(source | {"cells": cells}))
     open_and_run_all(browser, lab, "fails.ipynb")
     assert "ZeroDivisionError" in errors(browser)[0]
+
+
+# ---- What a hand does -----------------------------------------------------------------------------------
+
+
+def run_cells(browser, lab: str, tmp_path_factory, *sources: str) -> None:
+    """Open and run a notebook that has these cells alone."""
+    labs = next(tmp_path_factory.getbasetemp().glob("jupyter*/repo/labs"))
+    source = json.loads((labs / LABS[0]).read_text())
+    cells = [
+        {"cell_type": "code", "id": f"cell-{number}", "metadata": {}, "outputs": [], "source": source,
+         "execution_count": None}
+        for number, source in enumerate(sources)
+    ]  # fmt: skip
+    (labs / "by_hand.ipynb").write_text(json.dumps(source | {"cells": cells}))
+    open_and_run_all(browser, lab, "by_hand.ipynb")
+
+
+def ink_of(browser) -> int:
+    """How much ink the 28 x 28 pixels have that are shown as those of the model."""
+    return browser.execute_script("""
+        const shown = document.querySelector('.pixelwise-draw .pixels').getContext('2d');
+        const dark = (value, place) => place % 4 === 0 && value < 128;
+        return shown.getImageData(0, 0, 28, 28).data.filter(dark).length;
+    """)
+
+
+def test_a_digit_drawn_with_the_mouse_is_seen_in_its_pixels_and_classified(lab, browser, tmp_path_factory):
+    run_cells(
+        browser,
+        lab,
+        tmp_path_factory,
+        "import numpy as np\nfrom drawing import draw\nfrom labkit import ROOT, Server\nserver = Server()",
+        'drawn = draw(server, np.load(ROOT / "models/samples.npz")["images"][30])\ndrawn',
+    )
+    patience = WebDriverWait(browser, 60)
+    best = (
+        "return [...document.querySelectorAll('.pixelwise-draw .answer span')].map(each => +each.textContent)"
+    )
+    patience.until(lambda _: browser.execute_script(best))
+    scores = browser.execute_script(best)
+    assert scores.index(max(scores)) == 3 and ink_of(browser) > 50  # the sample
+    sample = ink_of(browser)
+    canvas = browser.find_element(By.CSS_SELECTOR, ".pixelwise-draw .ink")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    hand = ActionChains(browser).move_to_element_with_offset(canvas, 0, -70).click_and_hold()
+    hand.move_by_offset(-2, 70).move_by_offset(-2, 70).release().perform()
+    patience.until(lambda _: ink_of(browser) != sample)
+    patience.until(lambda _: (found := browser.execute_script(best)) and found.index(max(found)) == 1)
+    assert 40 <= ink_of(browser) <= 80, "a line of twenty pixels, two or three wide"
+    browser.find_element(By.CSS_SELECTOR, ".pixelwise-draw button").click()
+    patience.until(lambda _: ink_of(browser) == sample)
+
+
+def test_a_prediction_is_chosen_with_a_click_and_answered_in_the_next_cell(lab, browser, tmp_path_factory):
+    asked = "from predictions import answered, predict\npredict('02.which-gate', '401', '422', '429')"
+    run_cells(browser, lab, tmp_path_factory, asked, "answered('02.which-gate')")
+    patience = WebDriverWait(browser, 60)
+    patience.until(lambda _: count(browser, ".widget-toggle-button") == 3)
+    assert "You made no prediction" in browser.find_element(By.CSS_SELECTOR, ".jp-Notebook").text
+    browser.find_element(By.XPATH, "//button[contains(@class,'widget-toggle-button')][text()='422']").click()
+    record = next(tmp_path_factory.getbasetemp().glob("jupyter*/repo")) / ".progress.json"
+    patience.until(lambda _: record.exists() and '"422"' in record.read_text())
+    cell = browser.find_elements(By.CSS_SELECTOR, ".jp-CodeCell .cm-content")[1]
+    cell.click()
+    ActionChains(browser).key_down(Keys.CONTROL).send_keys(Keys.ENTER).key_up(Keys.CONTROL).perform()
+    said = 'You said "422", but it is "401"'
+    patience.until(lambda _: said in browser.find_element(By.CSS_SELECTOR, ".jp-Notebook").text)
+
+
+# ---- The progress page ----------------------------------------------------------------------------------
+
+
+def shown_files(browser) -> list[str]:
+    found = browser.find_elements(By.CSS_SELECTOR, ".jp-DirListing-item .jp-DirListing-itemText")
+    return [item.text for item in found]
+
+
+def test_it_opens_on_the_progress_page_among_the_labs_alone(lab, browser, tmp_path_factory):
+    repo = next(tmp_path_factory.getbasetemp().glob("jupyter*/repo"))
+    for made_by_a_test in ("fails", "by_hand"):
+        (repo / f"labs/{made_by_a_test}.ipynb").unlink(missing_ok=True)
+    subprocess.run([sys.executable, repo / "labs/record.py"], env=own_record(repo), check=True)
+    browser.get(f"{lab}/tree/PROGRESS.md?reset")  # where --LabApp.default_url leads
+    patience = WebDriverWait(browser, 120)
+    patience.until(lambda _: count(browser, ".jp-MarkdownViewer table"))
+    patience.until(lambda _: len(shown_files(browser)) > 6)
+    assert sorted(shown_files(browser)) == sorted([*LABS, "PROGRESS.md", "README.md"])
+    assert count(browser, ".jp-MarkdownViewer progress") == len(LABS)
+    browser.find_element(By.XPATH, "//*[contains(@class,'jp-MarkdownViewer')]//a[contains(.,'00')]").click()
+    patience.until(lambda _: count(browser, ".jp-Notebook .jp-CodeCell"))
+
+
+def test_whoever_comes_back_to_the_progress_page_sees_what_was_done_meanwhile(lab, browser, tmp_path_factory):
+    repo = next(tmp_path_factory.getbasetemp().glob("jupyter*/repo"))
+    browser.get(f"{lab}/tree/PROGRESS.md?reset")
+    patience = WebDriverWait(browser, 120)
+    patience.until(lambda _: count(browser, ".jp-MarkdownViewer table"))
+    patience.until(lambda _: browser.find_elements(By.XPATH, "//*[text()='README.md']"))
+    item = "//li[contains(@class,'jp-DirListing-item')][.//span[text()='README.md']]"
+    ActionChains(browser).double_click(browser.find_element(By.XPATH, item)).perform()
+    patience.until(lambda _: count(browser, ".jp-MarkdownViewer") == 2)
+    done = "from record import remember; remember(['00.survivors'], {'m1.health answers': 2})"
+    subprocess.run([sys.executable, "-c", done], cwd=repo / "labs", env=own_record(repo), check=True)
+    tab = "//*[contains(@class,'lm-TabBar-tabLabel')][text()='PROGRESS.md']"
+    browser.find_element(By.XPATH, tab).click()
+    page = browser.find_elements(By.CSS_SELECTOR, ".jp-MarkdownViewer")
+    patience.until(lambda _: any("1 of 6" in each.text for each in page))
+
+
+def own_record(repo: Path) -> dict:
+    return {**os.environ, "PIXELWISE_PROGRESS": str(repo / ".progress.json")}

@@ -17,6 +17,7 @@ LABS = Path(__file__).resolve().parent.parent / "labs"
 sys.path.insert(0, str(LABS))
 
 import labkit  # noqa: E402  (labs/ is no package)
+import record  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -392,14 +393,6 @@ def test_the_lines_for_a_terminal_make_the_shell_know_the_server(server, capsys)
     assert done.stdout == '{"status":"ok","model_version":"v1"}'
 
 
-def test_a_lost_name_leads_to_the_cell_that_makes_it(monkeypatch, tmp_path):
-    monkeypatch.chdir(LABS)
-    monkeypatch.setenv("JPY_SESSION_NAME", str(LABS / "03_keys_and_limits.ipynb"))
-    assert labkit.maker_of("ask") == "def ask(one=None, **changes):"
-    assert labkit.maker_of("server") == "server = Server()"
-    assert labkit.maker_of("groupby") == "import json" and labkit.maker_of("nonsense") == ""
-
-
 @pytest.mark.parametrize("names", [(), ("m9.no such check",), ("m3.key",)])
 def test_no_check_and_an_unknown_check_are_no_success(server, names):
     assert not labkit.check(*names)
@@ -410,7 +403,7 @@ def test_no_check_and_an_unknown_check_are_no_success(server, names):
 
 @pytest.fixture
 def kept(monkeypatch, tmp_path) -> Path:
-    monkeypatch.setattr(labkit, "PROGRESS", tmp_path / "progress.json")
+    monkeypatch.setattr(record, "PROGRESS", tmp_path / "progress.json")
     return tmp_path / "progress.json"
 
 
@@ -420,12 +413,16 @@ def test_what_was_passed_is_kept_for_the_next_kernel_and_counted_once(server, ke
         labkit.expect(1, equals=2, exercise="00.one-file")
         labkit.check("m3.a wrong key is refused")
     told = json.loads(kept.read_text())
-    assert told == {"exercises": ["00.survivors"], "checks": {"m3.a wrong key is refused": 2}}
-    assert list(kept.parent.iterdir()) == [kept]
+    assert told == {
+        "exercises": ["00.survivors"],
+        "checks": {"m3.a wrong key is refused": 2},
+        "predictions": {},
+    }
+    assert sorted(kept.parent.iterdir()) == [kept, kept.with_suffix(".md")]
 
 
 def test_the_progress_of_a_lab_says_what_is_open_and_what_is_next(kept):
-    exercises = labkit.all_labs()["00"][2]
+    exercises = record.all_labs()["00"].exercises
     labkit.remember(exercises[:-1], {"m1.health answers": 2, "m1.answers are json": 1})
     shown = labkit.progress("00")
     assert text_of(shown) == f"00 · Catch up: 5 of 6 exercises done. Still open: {exercises[-1]}"
@@ -438,7 +435,7 @@ def test_the_progress_of_a_lab_says_what_is_open_and_what_is_next(kept):
 def test_without_the_notebooks_the_progress_says_so(kept, monkeypatch, tmp_path):
     (tmp_path / "labs").mkdir()
     (tmp_path / "labs" / "00_catch_up.ipynb").write_text("no JSON")
-    monkeypatch.setattr(labkit, "REPO", tmp_path)
+    monkeypatch.setattr(record, "REPO", tmp_path)
     assert text_of(labkit.progress("00")).startswith("the notebook of lab 00 cannot be read")
 
 
@@ -446,14 +443,43 @@ def test_without_the_notebooks_the_progress_says_so(kept, monkeypatch, tmp_path)
 def test_a_damaged_record_of_progress_is_begun_anew(kept, content):
     kept.write_text(content)
     labkit.remember(["00.survivors"])
-    assert labkit.remembered()["exercises"] == ["00.survivors"]
+    assert record.remembered()["exercises"] == ["00.survivors"]
 
 
 def test_where_nothing_can_be_written_there_is_no_progress_and_no_error(monkeypatch, tmp_path):
     for place in (tmp_path / "no such folder" / "progress.json", Path()):
-        monkeypatch.setattr(labkit, "PROGRESS", place)
+        monkeypatch.setattr(record, "PROGRESS", place)
         labkit.remember(["00.survivors"])
-        assert labkit.remembered()["exercises"] == []
+        assert record.remembered()["exercises"] == []
+
+
+def test_the_page_begins_with_lab_00_and_goes_on_where_somebody_stopped(kept):
+    labs = record.all_labs()
+    assert "**Begin here: [00 · Catch up](00_catch_up.ipynb)**" in record.page()
+    first, second, *_ = labs["00"].exercises
+    assert (first, second) == ("00.survivors", "00.one-file")
+    labkit.remember([first], {"m1.health answers": 2}, {"00.stash": "nothing", "00.fetch-tree": ""})
+    page = kept.with_suffix(".md").read_text()
+    assert page == record.page()
+    assert (
+        "**Go on with [00 · Catch up](00_catch_up.ipynb).** Still open there: `one-file`, `old-key`, " in page
+    )
+    assert "| m1 | HTTP: requests and their answers | 2 |" in page and "| | all | **2** |" in page
+    assert '<progress value="1" max="6"></progress> 1 of 6 | 1 of 4 |' in page
+    labkit.remember(labs["00"].exercises)
+    assert "**Next: [01 · HTTP, REST and curl](01_http_rest_and_curl.ipynb)**" in record.page()
+    labkit.remember([name for lab in labs.values() for name in lab.exercises])
+    assert "**All exercises are done.**" in record.page() and record.page().count(" ✓ |") == len(labs)
+
+
+def test_the_page_names_every_milestone_and_stands_among_the_labs_where_the_record_is_the_own_one(
+    monkeypatch,
+):
+    from checks import grading
+
+    assert record.MILESTONES.keys() == {check.milestone for check in grading.all_checks()}
+    monkeypatch.setattr(record, "PROGRESS", record.ROOT / ".progress.json")
+    assert record.page_file() == LABS / "PROGRESS.md"
 
 
 # ---- What is shown --------------------------------------------------------------------------------------

@@ -30,3 +30,14 @@ def copy_of_the_kit(folder: Path) -> Path:
     if prepared.is_dir():
         shutil.copytree(prepared, folder / "models" / ".prepared")
     return folder
+
+
+def from_setup(function: str, **variables) -> list[str]:
+    """Call a function of setup-server.sh, with these variables and no other one; the lines it prints."""
+    text = (ROOT / "setup-server.sh").read_text(encoding="utf-8")
+    body = text.partition(f"\n{function}() {{\n")[2].partition("\n}\n")[0]
+    variables = {"ROOT": ROOT, **variables}
+    script = "\n".join(f'{name}="{value}"' for name, value in variables.items())
+    script += f"\n{function}() {{\n{body}\n}}\n{function}"
+    done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()

@@ -59,7 +59,8 @@ STUDENTS = (  # what students get; a name that ends in / is a folder with all th
     *("schemas/", "models/", "deploy/"),
     *("labs/*.ipynb", "labs/conftest.py", "labs/labkit.py", "labs/prodkit.py", "labs/practice.py"),
     *("labs/sanitize.cfg", "labs/README.md", "labs/pieces.py", "labs/hints.toml", "labs/answers.json"),
-    "labs/pictures/*.svg",
+    *("labs/record.py", "labs/predictions.py", "labs/predictions.toml", "labs/pictures/*.svg"),
+    *("labs/drawing.py", "labs/drawing.js", "labs/lost.py", "labs/jupyter/"),
     *("checks/README.md", "checks/__init__.py", "checks/conftest.py", "checks/test_m*.py"),
     *("checks/digits.py", "checks/grading.py", "checks/kit/", "checks/report/"),
 )
