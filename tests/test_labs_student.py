@@ -1,6 +1,7 @@
 """The labs of the student edition: untouched, they earn nothing, whatever the server is.
 
-Worked in order they end in ✓: that is the proof of the editions, in editions/test_release.py.
+With the server that a student gets, and worked in order: that is the proof of the editions, in
+editions/test_release.py.
 """
 
 import nbformat
@@ -21,7 +22,6 @@ def with_open_gates(server: str) -> str:
 
 SERVERS = {
     "whole": lambda text: text,
-    "with open gates": with_open_gates,
     "broken": lambda text: text + "\nthis is no Python\n",
     "dead": lambda text: "import sys\nsys.exit('the server is dead')\n",
     "nonsense": lambda text: (
