@@ -184,7 +184,8 @@ install_python_packages() {
   local quiet=()
   if [ ! -t 1 ]; then quiet=(--quiet); fi
   say "installing ${files[-1]} (a minute or two the first time)"
-  run_pip install "${quiet[@]}" -r "${files[-1]}" ||
+  # what is used is compiled when it is first used: all of it takes three times as long, and most is never used
+  run_pip install --no-compile "${quiet[@]}" -r "${files[-1]}" ||
     die "pip could not install ${files[-1]}: read its last lines, check the network, and run this again"
   rm -f -- "$VENV"/.installed-*
   printf '%s\n' "$wanted" >"$stamp"

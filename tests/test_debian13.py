@@ -27,6 +27,7 @@ LENT = (
     "pytest-xdist",
     "rich",
     "openapi-spec-validator",
+    "anywidget",
 )
 CURL = re.search(r"^curl -H .*\\\n.*classify$", (ROOT / "README.md").read_text(), re.M)[0]
 
@@ -81,7 +82,13 @@ class Newcomer:
         pack = subprocess.Popen(
             ["tar", "-c", "-C", packages(Path(image_of(self.name))), "."], stdout=subprocess.PIPE
         )
-        self.enter("sh", "-c", "mkdir /opt/lent && tar -x -C /opt/lent", stdin=pack.stdout, check=True)
+        self.enter(
+            "sh",
+            "-c",
+            "mkdir /opt/lent && tar -x --no-same-owner -C /opt/lent && chown -R newcomer /opt/lent",
+            stdin=pack.stdout,
+            check=True,
+        )
         assert pack.wait() == 0
 
 

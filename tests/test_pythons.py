@@ -27,9 +27,9 @@ def test_the_server_gives_the_stored_answers_on_the_other_pythons_of_this_machin
     stored = json.loads(STORED.read_text(encoding="utf-8"))
     environ = os.environ | {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
     for version, python in other_pythons().items():
-        install = [python, "-m", "pip", "install", "--quiet", "--target", tmp_path / version]
+        install = [python, "-m", "pip", "install", "--quiet", "--no-compile", "--target", tmp_path / version]
         subprocess.run([*install, "-r", wire.ROOT / "requirements.txt"], env=environ, check=True)
-        lent = {"PYTHONPATH": str(tmp_path / version)}
+        lent = {"PYTHONPATH": str(tmp_path / version), "PYTHONDONTWRITEBYTECODE": None}
         subprocess.run([python, wire.SERVER, "--check"], env=wire.environment(lent), check=True)
         found = all_answers(command=[python], **lent)
         assert {name: lines for name, lines in found.items() if lines != stored.get(name)} == {}, version
