@@ -496,7 +496,9 @@ lab_options() {
 }
 
 # most tests wait (for a window of the limit, for a machine to boot), so there are three workers a core
-side_by_side() { "$PYTHON" -m pytest --numprocesses $((3 * $(nproc))) --dist loadscope --no-loadscope-reorder "$@"; }
+side_by_side() {
+  "$PYTHON" -m pytest -m 'not siege' --numprocesses $((3 * $(nproc))) --dist loadscope --no-loadscope-reorder "$@"
+}
 
 main() {
   local mode=${1:-provision} socket=
@@ -562,6 +564,8 @@ main() {
       else
         say "running them all, on $(nproc) cores (a quarter of an hour on two)"
         side_by_side --cov --cov-report=
+        say "and, with nothing beside them, those that lay siege to the server"
+        "$PYTHON" -m pytest tests/deploy -m siege --cov --cov-append --cov-report=
         "$PYTHON" -m coverage report --include="$ROOT/server.py,$ROOT/deploy/*" --fail-under=95
         "$PYTHON" -m coverage report --include="$ROOT/models/classifier.py" --fail-under=95
       fi
