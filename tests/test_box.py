@@ -78,7 +78,7 @@ def parent(pid: int) -> int:
     return int(re.search(r"^PPid:\t(\d+)", Path(f"/proc/{pid}/status").read_text(), re.M)[1])
 
 
-def await_that(condition, what: str, seconds: float = 10) -> None:
+def await_that(condition, what: str, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"after {seconds} s still not: {what}"
@@ -600,7 +600,7 @@ def test_of_two_builds_at_once_one_waits(copy_of_box, tmp_path):
     await_that(lambda: "another box command builds the image" in said(), "the other says that it waits")
     assert (tmp_path / "begun").read_text() == "x\n"
     (tmp_path / "go").touch()
-    assert [build.wait(30) for build in builds] == [1, 1]
+    assert [build.wait(120) for build in builds] == [1, 1]
     assert (tmp_path / "ended").read_text() == "x\nx\n"
 
 
