@@ -495,9 +495,9 @@ lab_options() {
   done
 }
 
-# most tests wait (for a window of the limit, for a machine to boot), so there are three workers a core
+# most tests wait (for a window of the limit, for a machine to boot), so there are two workers a core
 side_by_side() {
-  "$PYTHON" -m pytest -m 'not siege' --numprocesses $((3 * $(nproc))) --dist loadscope --no-loadscope-reorder "$@"
+  "$PYTHON" -m pytest -m 'not siege' --numprocesses $((2 * $(nproc))) --dist loadscope --no-loadscope-reorder "$@"
 }
 
 main() {
@@ -562,7 +562,7 @@ main() {
       elif [ $# -gt 1 ]; then
         "$PYTHON" -m pytest "${@:2}"
       else
-        say "running them all, on $(nproc) cores (a quarter of an hour on two)"
+        say "running them all, on $(nproc) cores (half an hour on two)"
         side_by_side --cov --cov-report=
         say "and, with nothing beside them, those that lay siege to the server"
         "$PYTHON" -m pytest tests/deploy -m siege --cov --cov-append --cov-report=

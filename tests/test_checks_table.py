@@ -54,7 +54,7 @@ def grade(name: str, seed: int = 1) -> dict[str, core.Result]:
 def table() -> dict[str, dict[str, core.Result]]:
     """Every server of the table, graded side by side: most of the time is waiting for windows to end."""
     names = sorted([*MODES, *FAULTS], key=lambda name: name not in SLOW)
-    with ProcessPoolExecutor(24, mp_context=FORK) as pool:
+    with ProcessPoolExecutor(16, mp_context=FORK) as pool:
         return dict(zip(names, pool.map(grade, names)))
 
 
