@@ -82,7 +82,7 @@ def pytest_xdist_make_scheduler(config, log):
 def pytest_terminal_summary(terminalreporter, config):
     if config.getoption("--quick"):
         terminalreporter.write_line(
-            f"--quick left out the sieges, {', '.join(SLOW)}: `bash setup-server.sh test` runs all"
+            f"--quick left out what runs alone, {', '.join(SLOW)}: `bash setup-server.sh test` runs all"
         )
 
 

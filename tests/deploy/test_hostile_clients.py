@@ -11,7 +11,7 @@ import pytest
 import wire
 from siege import Siege, drip
 
-pytestmark = pytest.mark.siege
+pytestmark = pytest.mark.alone
 GET = wire.request_bytes("GET", "/nowhere")
 HALF = wire.classify_bytes()[:-700]
 EXPECTING = wire.classify_bytes(headers=[("Expect", "100-continue")]).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"

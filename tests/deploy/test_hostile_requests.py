@@ -172,7 +172,7 @@ WORK = {  # bodies of nearly 64 KiB
 }
 
 
-@pytest.mark.siege
+@pytest.mark.alone
 def test_bodies_that_are_much_work_hold_up_nobody(start_server, tmp_path):
     statuses = Counter()
     with Siege(start_server, tmp_path, "much work") as siege:

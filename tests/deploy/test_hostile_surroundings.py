@@ -176,7 +176,7 @@ class Stepped(Siege):
                 self.ends[name] = time.monotonic() - self.began
 
 
-@pytest.mark.siege
+@pytest.mark.alone
 def test_a_step_of_the_wall_clock_moves_no_deadline(start_server, tmp_path):
     """An hour back and an hour forth, side by side, with the deadlines of production."""
     with Stepped(start_server, tmp_path, -3600) as back, Stepped(start_server, tmp_path, 3600) as forth:
