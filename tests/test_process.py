@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -15,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import wire
 from conftest import install_artefact
+from tree import from_setup
 from wire import (
     KEY,
     Broken,
@@ -770,11 +770,8 @@ def test_a_student_sees_the_exceptions_of_their_own_server_once_each(start_serve
         assert server.classify(picture()).status == 500
     server.stop()
     (tmp_path / "log").write_text(server.log)
-    show = f"source <(sed -n '/^show_tracebacks()/,/^}}/p' {wire.ROOT}/setup-server.sh); show_tracebacks log"
-    shown = subprocess.run(
-        ["bash", "-c", show], cwd=tmp_path, capture_output=True, text=True, check=True
-    ).stdout
+    shown = "\n".join(from_setup("show_tracebacks", tmp_path / "log"))
     assert shown.startswith("\nYour server answered 500 to 3 request(s), because of:\n\n")
-    assert shown.endswith("RuntimeError: the password is swordfish\n")
+    assert shown.endswith("RuntimeError: the password is swordfish")
     assert shown.count("Traceback") == 1 and f'File "{odd_model}/server.py", line ' in shown
     assert "site-packages" not in shown and "POST" not in shown

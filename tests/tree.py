@@ -1,5 +1,6 @@
 """Copies of the kit as it is on this disk, committed or not."""
 
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -32,12 +33,12 @@ def copy_of_the_kit(folder: Path) -> Path:
     return folder
 
 
-def from_setup(function: str, **variables) -> list[str]:
-    """Call a function of setup-server.sh, with these variables and no other one; the lines it prints."""
+def from_setup(function: str, *words, **variables) -> list[str]:
+    """Call a function of setup-server.sh with these words and no variables but these; the lines it prints."""
     text = (ROOT / "setup-server.sh").read_text(encoding="utf-8")
     body = text.partition(f"\n{function}() {{\n")[2].partition("\n}\n")[0]
     variables = {"ROOT": ROOT, **variables}
     script = "\n".join(f'{name}="{value}"' for name, value in variables.items())
-    script += f"\n{function}() {{\n{body}\n}}\n{function}"
+    script += f"\n{function}() {{\n{body}\n}}\n{shlex.join([function, *map(str, words)])}"
     done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
