@@ -13,6 +13,7 @@ from pathlib import Path
 
 import chromium
 import pytest
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -245,7 +246,7 @@ def test_it_opens_on_the_progress_page_among_the_labs_alone(lab, browser, tmp_pa
         (repo / f"labs/{made_by_a_test}.ipynb").unlink(missing_ok=True)
     subprocess.run([sys.executable, repo / "labs/record.py"], env=own_record(repo), check=True)
     browser.get(f"{lab}/tree/PROGRESS.md?reset")  # where --LabApp.default_url leads
-    patience = WebDriverWait(browser, 120)
+    patience = WebDriverWait(browser, 120, ignored_exceptions=[WebDriverException])
     patience.until(lambda _: count(browser, ".jp-MarkdownViewer table"))
     patience.until(lambda _: len(shown_files(browser)) > 6)
     assert sorted(shown_files(browser)) == sorted([*LABS, "PROGRESS.md", "README.md"])
@@ -258,23 +259,28 @@ def test_whoever_comes_back_to_the_progress_page_sees_what_was_done_meanwhile(la
     repo = next(tmp_path_factory.getbasetemp().glob("jupyter*/repo"))
     subprocess.run([sys.executable, repo / "labs/record.py"], env=own_record(repo), check=True)
     browser.get(f"{lab}/tree/PROGRESS.md?reset")
-    patience = WebDriverWait(browser, 120)
+    patience = WebDriverWait(browser, 120, ignored_exceptions=[WebDriverException])
     patience.until(lambda _: count(browser, ".jp-MarkdownViewer table"))
     patience.until(lambda _: browser.find_elements(By.XPATH, "//*[text()='README.md']"))
     item = "//li[contains(@class,'jp-DirListing-item')][.//span[text()='README.md']]"
-    ActionChains(browser).double_click(browser.find_element(By.XPATH, item)).perform()
-    patience.until(lambda _: count(browser, ".jp-MarkdownViewer") == 2)
+    tab = "//*[contains(@class,'lm-TabBar-tabLabel')][text()='{}']".format
+
+    def another_page(_) -> bool:  # again and again: on a busy machine the list of files is still on its way
+        ActionChains(browser).double_click(browser.find_element(By.XPATH, item)).perform()
+        time.sleep(0.5)
+        return bool(browser.find_elements(By.XPATH, tab("README.md")))
+
+    patience.until(another_page, "README.md does not open")
     done = "from record import remember; remember(['00.survivors'], {'m1.health answers': 2})"
     subprocess.run([sys.executable, "-c", done], cwd=repo / "labs", env=own_record(repo), check=True)
 
-    def comes_back_to_news(_) -> bool:  # again and again: on a busy machine the other page is not yet there
+    def comes_back_to_news(_) -> bool:
         for title in ("README.md", "PROGRESS.md"):
-            tab = f"//*[contains(@class,'lm-TabBar-tabLabel')][text()='{title}']"
-            browser.find_element(By.XPATH, tab).click()
+            browser.find_element(By.XPATH, tab(title)).click()
             time.sleep(0.5)
         return "1 of 6" in "".join(browser.execute_script(SHOWN))
 
-    patience.until(comes_back_to_news)
+    patience.until(comes_back_to_news, "the progress page shows no news")
 
 
 SHOWN = "return [...document.querySelectorAll('.jp-MarkdownViewer')].map(each => each.textContent)"
