@@ -11,7 +11,8 @@ import pytest
 LABS = Path(__file__).resolve().parent.parent / "labs"
 sys.path.insert(0, str(LABS))
 
-import labkit  # noqa: E402  (labs/ is no package)
+import judging  # noqa: E402  (labs/ is no package)
+import labkit  # noqa: E402
 import store  # noqa: E402
 
 HINTS = tomllib.loads((LABS / "hints.toml").read_text(encoding="utf-8"))
@@ -22,7 +23,7 @@ ANSWERS = store.model_answers()
 @pytest.fixture(autouse=True)
 def nothing_was_asked_before():
     yield
-    labkit.Hints.of.cache_clear()
+    judging.Hints.of.cache_clear()
 
 
 def cells(lab: str) -> list:
@@ -68,7 +69,7 @@ def test_the_check_of_an_exercise_knows_its_hints_and_shows_no_answer_above_its_
 
 
 def test_the_stored_answers_are_those_of_the_solution_cells_and_of_the_server():
-    assert {name: labkit.Hints(name).answer for name in NAMES} == ANSWERS
+    assert {name: judging.Hints(name).answer for name in NAMES} == ANSWERS
 
 
 def test_hints_come_one_by_one_and_the_last_one_stays(capsys):
@@ -99,9 +100,9 @@ def test_a_name_that_has_no_hints_leads_to_the_nearest_one(capsys):
 
 
 def test_without_the_file_of_hints_a_lab_goes_on(monkeypatch, tmp_path, capsys):
-    labkit.read_hints.cache_clear()
-    monkeypatch.setattr(labkit.Hints, "files", (tmp_path / "hints.toml", tmp_path / "answers.json"))
+    judging.read_hints.cache_clear()
+    monkeypatch.setattr(judging.Hints, "files", (tmp_path / "hints.toml", tmp_path / "answers.json"))
     assert "<details" not in html_of(labkit.expect(1, equals=2, exercise="03.guess"))
     labkit.hint("03.guess")
     assert capsys.readouterr().out == "there are no hints for '03.guess'\n"
-    labkit.read_hints.cache_clear()
+    judging.read_hints.cache_clear()

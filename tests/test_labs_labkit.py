@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 import requests
 
+from checks.editions.files import is_for_students
+
 LABS = Path(__file__).resolve().parent.parent / "labs"
 sys.path.insert(0, str(LABS))
 
 import labkit  # noqa: E402  (labs/ is no package)
 import record  # noqa: E402
+import running  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -323,7 +326,7 @@ def edited(server, monkeypatch):
     def start(old: str, new: str) -> labkit.Server:
         folder = labkit.copy_of_the_server()
         labkit.replace_in(folder / "server.py", old, new)
-        monkeypatch.setattr(labkit, "ROOT", folder)
+        monkeypatch.setattr(running, "ROOT", folder)
         started.append(labkit.Server(folder))
         return started[-1]
 
@@ -519,3 +522,34 @@ def test_code_is_shown_with_the_numbers_of_its_lines(capsys):
     assert labkit.SERVER.read_text().splitlines()[number - 1].startswith("def authenticate")
     labkit.show_code("no_such_function")
     assert "✗" in capsys.readouterr().out
+
+
+# ---- Where it is made -----------------------------------------------------------------------------------
+
+
+def test_what_labs_import_from_labkit_is_there_wherever_it_is_made():
+    source = "\n".join(file.read_text(encoding="utf-8") for file in LABS.glob("*.ipynb"))
+    lines = re.findall(r"from labkit import ([\w, ]+)", source)
+    imported = {name.strip() for line in lines for name in line.split(",")}
+    assert imported and imported <= {*labkit.__all__}
+    assert [name for name in labkit.__all__ if not hasattr(labkit, name)] == []
+
+
+@pytest.mark.parametrize("file", sorted(file.name for file in LABS.glob("*.py")))
+def test_each_file_of_the_labs_tells_one_story(file):
+    assert len((LABS / file).read_text(encoding="utf-8").splitlines()) <= 400
+
+
+def test_students_get_every_file_that_a_lab_imports():
+    needed, found = [LABS / "labkit.py", *map(LABS.joinpath, MODULES)], set()
+    while needed:
+        file = needed.pop()
+        if file.exists() and file.name not in found:
+            found.add(file.name)
+            names = re.findall(r"(?m)^ *(?:from|import) (\w+)", file.read_text(encoding="utf-8"))
+            needed += [LABS / f"{name}.py" for name in names]
+    assert {"labkit.py", "running.py", "judging.py", "record.py", "lost.py"} <= found
+    assert [name for name in found if not is_for_students(f"labs/{name}")] == []
+
+
+MODULES = ("predictions.py", "practice.py", "prodkit.py", "drawing.py", "pieces.py", "conftest.py")

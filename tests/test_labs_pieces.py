@@ -13,8 +13,10 @@ from checks.editions.tables import STUBS
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "labs"))
 
-import labkit  # noqa: E402  (labs/ is no package)
+import judging  # noqa: E402  (labs/ is no package)
+import labkit  # noqa: E402
 import pieces  # noqa: E402
+import running  # noqa: E402
 
 FAULTS = [  # function, what stands there, the fault, the piece that notices
     ("answer", "return orjson.dumps(declared)", "return orjson.dumps(declared).decode()", "json_in_bytes"),
@@ -86,7 +88,7 @@ def test_a_check_shows_the_sentences_of_the_pieces_without_a_server(monkeypatch,
     told = verdict._repr_mimebundle_()[0]["text/plain"].splitlines()
     assert verdict and told == [f"✓ {piece.__doc__}" for piece in pieces.PIECES["authenticate"]]
     (tmp_path / "server.py").write_text("def answer((", encoding="utf-8")
-    monkeypatch.setattr(labkit, "SERVER", tmp_path / "server.py")
-    monkeypatch.setattr(labkit, "ROOT", tmp_path)
+    monkeypatch.setattr(judging, "SERVER", tmp_path / "server.py")
+    monkeypatch.setattr(running, "ROOT", tmp_path)
     told = labkit.check("server.answer")._repr_mimebundle_()[0]["text/plain"]
     assert told.startswith("? answer cannot be tried alone: SyntaxError") and "server.py, line 1" in told

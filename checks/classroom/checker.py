@@ -1,4 +1,4 @@
-"""What `check` of labkit.py asks where a lab runs in a sandbox: there is no checks/ in there."""
+"""What `check` of judging.py asks where a lab runs in a sandbox: there is no checks/ in there."""
 
 import dataclasses
 import http.server

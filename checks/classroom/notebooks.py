@@ -2,7 +2,7 @@
 
 It is worth no points because a student's code runs in the kernel that shows what the checks found, and may
 print what it likes. `pytest --nbval` runs outside of the sandbox, the kernel inside. The kernel has the
-submission, the instructor's labs/*.py and nothing else of the kit: `check` in labkit.py asks a Checker, out
+submission, the instructor's labs/*.py and nothing else of the kit: `check` in judging.py asks a Checker, out
 here, over 127.0.0.1.
 """
 
