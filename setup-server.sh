@@ -110,6 +110,7 @@ missing_packages() {
     wanted+=(systemd-analyze:systemd ssh:openssh-client)
     wanted+=(systemd-nspawn:systemd-container debootstrap:debootstrap ip:iproute2) # deploy/box
     wanted+=(bwrap:bubblewrap) # checks/classroom/sandbox.py
+    compgen -G '/usr/lib/*/libarchive.so.13' >/dev/null || echo libarchive13 # checks/classroom/archives.py
     [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || echo debian-archive-keyring
   fi
   for pair in "${wanted[@]}"; do

@@ -19,8 +19,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from checks.classroom.handed_in import Usage, is_class, is_url
-from checks.classroom.intake import SubmissionError, fetch
+from checks.classroom.archives import SubmissionError, stem_of
+from checks.classroom.clone import is_url
+from checks.classroom.handed_in import Usage, is_class
+from checks.classroom.intake import fetch
+from checks.classroom.limits import APT
 from checks.classroom.the_class import UNDER_WAY_PER_CORE, Unwritten, command_class, command_one
 from checks.classroom.worker import STOP
 from checks.kit.grading import parse_limit
@@ -89,9 +92,7 @@ def command(asked) -> int:
     if missing := [
         tool for tool in ("bwrap", "unshare", "ip", "prlimit", "setpriv") if not shutil.which(tool)
     ]:
-        raise Usage(
-            f"{', '.join(missing)} missing: apt-get install bubblewrap libseccomp2 iproute2 util-linux"
-        )
+        raise Usage(f"{', '.join(missing)} missing: {APT}")
     STOP.clear()
     with stopping(), contextlib.ExitStack() as using:
 
@@ -106,7 +107,7 @@ def command(asked) -> int:
                 raise Usage(f"{path} is missing: name a folder, a zip or a git URL")
         if asked.kind == "class" or (asked.kind is None and is_class(path)):
             return command_class(path, asked, options)
-        name = name or path.resolve().name.removesuffix(".zip")
+        name = name or stem_of(path.resolve().name)
         return command_one(path, name, asked, options, asked.out or scratch() / "grade")
 
 

@@ -1,64 +1,159 @@
-"""What was handed in: found in the folder of a class, looked at, and packed for another machine."""
+"""What was handed in: who is who in the folder of a class, looked at, and packed for another machine."""
 
 import hashlib
 import os
 import re
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
+from checks.classroom.archives import MAX_ARCHIVE, MAX_BYTES, MAX_PATH, is_archive, stem_of
+from checks.classroom.found import KIT, LOOKED_FOR, servers_in
 from checks.classroom.gradebook import TAKEN
 
 HASHED_WHOLE = 64 * 1024 * 1024  # bytes of a file; of a larger one, its size and time of change count
+# What systems leave behind, and nobody has handed in.
+CLUTTER = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+# "Ada Lovelace_4711_assignsubmission_file_block5.zip", or a folder without the file's name: Moodle.
+MOODLE = re.compile(r"(?P<who>.+_\d+)_assignsubmission_(?P<what>file|onlinetext)_?(?P<file>.*)")
+# "lovelaceada_LATE_123_456_block5-1.zip", with the numbers of the student and of the submission: Canvas.
+CANVAS = re.compile(r"(?P<who>[^_]+)(?:_LATE)?(?P<number>_\d+)_\d+_(?P<file>.+)")
 
 
 class Usage(Exception):
     """A wrong call. The message is a sentence with the remedy."""
 
 
+@dataclass(frozen=True)
+class HandedIn:
+    """What a student handed in. parts: (name inside, path) each; the name is "" where one folder or archive
+    is all of it. why: why it cannot be graded, where that is plain before anything is read."""
+
+    parts: tuple[tuple[str, Path], ...]
+    why: str = ""
+
+    def digest(self) -> str:
+        """SHA-256, in hex, of all that it holds. Raises OSError where something cannot be read."""
+        if self.why:
+            return hashlib.sha256(self.why.encode("utf-8", "surrogateescape")).hexdigest()
+        if len(self.parts) == 1 and not self.parts[0][0]:
+            return digest_of(self.parts[0][1])
+        told = "\n".join(f"{name!r} {digest_of(path)}" for name, path in self.parts)
+        return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()
+
+
 # ---- Finding it ----------------------------------------------------------------------------------------
 
 
-def is_url(path: str) -> bool:
-    """Whether it is an address that git may know, rather than a path."""
-    return "://" in path or re.match(r"[\w.-]+@[\w.-]+:", path) is not None
-
-
 def is_class(path: Path) -> bool:
-    """Whether a folder is a class: nothing in it looks like a submission's own files, and it holds folders
-    or zips. Raises Usage where it is neither."""
+    """Whether a folder is a class, and no submission: what an LMS wrote, or folders and archives, and
+    neither a server of its own nor a repository. A stray file makes no submission of a class of many.
+    Raises Usage where it is neither."""
     if not path.is_dir():
         return False
-    inside = [found for found in path.iterdir() if not found.name.startswith(".")]
+    inside = [found for found in path.iterdir() if not is_clutter(found.name)]
+    if any(MOODLE.fullmatch(found.name) for found in inside) or _of_canvas(inside):
+        return True
+    students = [found for found in inside if _may_be_a_students(found)]
     own = [found for found in inside if found.suffix in (".py", ".ipynb") and found.is_file()]
-    if own or (path / ".git").exists() or (path / "app" / "main.py").is_file():
-        return False
-    if any(map(_is_submission, inside)):
+    a_server = any((path / name).is_file() for name in LOOKED_FOR) or (path / ".git").exists()
+    if own or a_server:
+        known = {found.name for found in inside} & KIT
+        handed_in = [found for found in students if is_archive(found.name) or _holds_a_server(found)]
+        # a submission may have folders with servers as well: an old copy, an example
+        return not known and len(handed_in) > (max(2, len(inside) // 2) if a_server else 1)
+    if students:
         return True
     raise Usage(
-        f"{path} is neither a submission (no server.py, no app/main.py) nor a class (no folders, no .zip "
-        "files): name the folder that holds one of these"
+        f"{path} is neither a submission (no server.py, no app/main.py) nor a class (no folders, no "
+        "archives): name the folder that holds one of these"
     )
 
 
-def _is_submission(path: Path) -> bool:
-    return not path.is_symlink() and (path.is_dir() or (path.is_file() and path.suffix.lower() == ".zip"))
+def is_clutter(name: str) -> bool:
+    """Whether nobody has handed this in: a system put it there."""
+    return name in CLUTTER or name.startswith(".")
 
 
-def find_submissions(folder: Path) -> dict[str, Path]:
-    """{student: folder or zip} of a class, sorted by name. Raises Usage where two have the same name, or one
-    has a name that the grades cannot have."""
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not _is_submission(path):
-            continue
-        name = path.name if path.is_dir() else path.name[:-4]
-        if name in found:
-            raise Usage(f"{found[name].name} and {path.name} are the same student: remove or rename one")
-        if name in TAKEN or name.strip() in ("", ".", ".."):
-            raise Usage(f"a submission cannot be called {name!r}: rename it")
-        found[name] = path
-    return found
+def _may_be_a_students(path: Path) -> bool:
+    return not path.is_symlink() and (path.is_dir() or (path.is_file() and is_archive(path.name)))
+
+
+def _holds_a_server(path: Path) -> bool:
+    try:
+        return path.is_dir() and bool(servers_in(path) or any(is_archive(one.name) for one in path.iterdir()))
+    except OSError:
+        return False
+
+
+def _of_canvas(inside: list[Path]) -> dict[Path, re.Match]:
+    """{file: what its name says}, where Canvas wrote these names: each student has a number."""
+    found = {path: CANVAS.fullmatch(path.name) for path in inside if not path.is_dir()}
+    found = {path: match for path, match in found.items() if match}
+    students = {match["who"] + match["number"] for match in found.values()}
+    # "block5_2026_1_ada.zip" and "…_ben.zip" are not two files of a student called block5
+    return found if len(students) > 1 or len(found) == 1 else {}
+
+
+def find_submissions(folder: Path) -> dict[str, HandedIn]:
+    """{student: what was handed in} of a class, sorted by name; nothing in it is passed over but clutter.
+
+    Files that an LMS named after the same student are one submission. Where two things are the same student,
+    or where it is neither a folder nor an archive, it says so.
+    """
+    inside = sorted(path for path in folder.iterdir() if not is_clutter(path.name))
+    canvas = _of_canvas(inside)
+    told = [(*_who_and_what(path, canvas.get(path)), path) for path in inside]
+    found: dict[str, HandedIn] = {}
+    for who, group in groupby(sorted(told, key=itemgetter(0)), key=itemgetter(0)):
+        parts = tuple((name, path) for _, name, path in group)
+        if len(parts) == 1 and is_archive(parts[0][1].name):
+            parts = (("", parts[0][1]),)  # it is all of it, and need not be called anything
+        who = f"{who} (handed in)" if who in TAKEN or who.strip() in ("", ".", "..") else who
+        try:
+            found[who] = HandedIn(parts, _why_not(parts))
+        except OSError as problem:
+            found[who] = HandedIn(parts, unreadable(problem))
+    return dict(sorted(found.items()))
+
+
+def unreadable(problem: OSError) -> str:
+    """Why something that cannot be read has no grade."""
+    return f"it cannot be read ({problem.strerror or problem}): make it readable for the grader"
+
+
+def _who_and_what(path: Path, canvas: re.Match | None) -> tuple[str, str]:
+    """The student of an entry, and what it is called in the submission ("": it is all of it)."""
+    if moodle := MOODLE.fullmatch(path.name):
+        text = "onlinetext" if moodle["what"] == "onlinetext" and path.is_dir() else ""
+        return moodle["who"], moodle["file"] or text
+    if canvas:
+        return canvas["who"] + canvas["number"], canvas["file"]
+    if path.is_dir() or not is_archive(path.name):
+        return path.name, ""
+    # "ada (1).zip" is what a browser makes of a second ada.zip
+    return re.sub(r" ?\(\d+\)$", "", stem_of(path.name)) or path.name, ""
+
+
+def _why_not(parts: tuple[tuple[str, Path], ...]) -> str:
+    names = [path.name for _, path in parts]
+    if any(path.is_symlink() for _, path in parts):
+        return f"{names[0]} is a link: put what it points to in its place"
+    whole = [name for name, _ in parts if not name]
+    if len(whole) > 1:
+        return f"{' and '.join(names)} are the same student: keep the one that counts"
+    kinds = [stat.S_IFMT(path.lstat().st_mode) for _, path in parts]
+    if any(kind not in (stat.S_IFREG, stat.S_IFDIR) for kind in kinds):
+        return f"{names[0]} is neither a file nor a folder: take it out of here"
+    if whole and len(parts) == 1 and not _may_be_a_students(parts[0][1]):
+        return (
+            "it is neither a folder nor an archive (zip, tar.gz, 7z, rar): put what a student handed in into "
+            "a folder with their name, and take out what nobody did"
+        )
+    return ""
 
 
 # ---- All that it holds ---------------------------------------------------------------------------------
@@ -66,11 +161,15 @@ def find_submissions(folder: Path) -> dict[str, Path]:
 
 def entries(path: Path) -> Iterator[tuple[str, str, int, Path]]:
     """(relative path, "file", "folder", "link" or "other", mode, path) of all in a folder, in a fixed order;
-    nothing is followed or opened."""
+    nothing is followed or opened. Not looked at is what intake leaves out for its
+    long path: where paths are over 4,096 bytes, nothing can be asked about them."""
     for folder, names, files in os.walk(path):
         names.sort()
         for name in sorted([*names, *files]):
             found = Path(folder, name)
+            if len(os.fsencode(found.relative_to(path))) > MAX_PATH:
+                names[:] = [one for one in names if one != name]
+                continue
             mode = found.lstat().st_mode
             kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
             yield (
@@ -82,36 +181,52 @@ def entries(path: Path) -> Iterator[tuple[str, str, int, Path]]:
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256, in hex, of a zip's bytes or of all that a folder holds: names, modes and contents."""
+    """SHA-256, in hex, of a file's bytes or of all that a folder holds: names, modes and contents."""
     if path.is_file():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return _digest_of_file(path)
     whole = hashlib.sha256()
     for name, kind, mode, found in entries(path):
         whole.update(f"{name!r} {kind} {mode:o} ".encode("utf-8", "surrogateescape"))
         if kind == "link":
             whole.update(os.fsencode(found.readlink()))
         elif kind == "file":
-            size = found.lstat().st_size
-            if size <= HASHED_WHOLE:
-                whole.update(hashlib.sha256(found.read_bytes()).digest())
-            else:
-                whole.update(f"{size} {found.lstat().st_mtime_ns}".encode())
+            told = _digest_of_file(found)
+            whole.update(bytes.fromhex(told) if len(told) == 64 else told.encode())
     return whole.hexdigest()
 
 
-def pack(path: Path) -> list[tuple[str, str, int, bytes]]:
-    """A zip or a folder as values: (relative path, kind, mode, content or the link's target)."""
+def _digest_of_file(path: Path) -> str:
+    found = path.lstat()
+    if found.st_size > HASHED_WHOLE:
+        return f"{found.st_size} {found.st_mtime_ns}"
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+Packed = list[tuple[str, str, int, bytes]]
+
+
+def pack(path: Path) -> Packed:
+    """A file or a folder as values: (relative path, kind, mode, content or the link's target). Of a file over
+    the limits there is just so much that it is over them there, too."""
     if path.is_file():
-        return [(path.name, "file", 0o600, path.read_bytes())]
+        return [(path.name, "file", 0o600, _start_of(path, MAX_ARCHIVE + 1))]
     packed = []
     for name, kind, mode, found in entries(path):
-        content = {"file": found.read_bytes, "link": lambda link=found: os.fsencode(link.readlink())}
+        content = {
+            "file": lambda file=found: _start_of(file, MAX_BYTES + 1),
+            "link": lambda link=found: os.fsencode(link.readlink()),
+        }
         packed.append((f"{path.name}/{name}", kind, mode, content.get(kind, bytes)()))
     return [(path.name, "folder", 0o700, b""), *packed]
 
 
-def unpack(packed: list[tuple[str, str, int, bytes]], into: Path) -> Path:
-    """Write it again; returns the zip or folder. Links come last, so that nothing is written through one."""
+def _start_of(path: Path, most: int) -> bytes:
+    with path.open("rb") as opened:
+        return opened.read(most)
+
+
+def unpack(packed: Packed, into: Path) -> Path:
+    """Write it again; returns the file or folder. Links come last, so that nothing is written through one."""
     for name, kind, mode, content in sorted(packed, key=lambda entry: entry[1] == "link"):
         target = into / name
         if kind == "folder":

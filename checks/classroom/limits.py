@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-APT = "apt-get install bubblewrap libseccomp2 iproute2 util-linux"
+APT = "apt-get install bubblewrap libseccomp2 iproute2 util-linux libarchive13"
 
 
 class SandboxError(Exception):

@@ -20,22 +20,14 @@ import sys
 import time
 from pathlib import Path
 
+from checks.classroom.archives import SubmissionError
+from checks.classroom.found import HOST, PORT, CannotGrade, find_server, find_unit
 from checks.classroom.handed_in import entries, unpack
-from checks.classroom.intake import SubmissionError, fetch
+from checks.classroom.intake import fetch
 from checks.classroom.limits import Limits
 from checks.classroom.records import GRADED, NOT_GRADED, VERSION
 from checks.classroom.sandbox import Sandbox
-from checks.classroom.server import (
-    HOST,
-    PORT,
-    URL,
-    CannotGrade,
-    find_server,
-    find_unit,
-    turn,
-    wait_for,
-    warm_up,
-)
+from checks.classroom.server import URL, turn, wait_for, warm_up
 from checks.kit import core, grading
 from checks.report.model import TITLES, build, clean, now
 
@@ -71,13 +63,14 @@ class Grading:
         """The record of the submission; see gradebook.py."""
         began, started = time.monotonic(), now()
         why = detail = ""
+        again = False
         root = labs = None
         try:
             root = self.fetch()
             self.grade_unit(root)
             self.grade_server(root)
         except CannotGrade as problem:
-            why, detail = str(problem), problem.detail
+            why, detail, again = str(problem), problem.detail, problem.again
             self.leave_out(why)
         if root:
             labs = self.rerun_notebooks(root)
@@ -93,18 +86,20 @@ class Grading:
             log=self.log,
             labs=labs,
             seconds={name: round(seconds, 2) for name, seconds in self.timings.items()},
+            again=again,
         )
 
     def fetch(self) -> Path:
         """A safe copy of what was handed in; returns its folder."""
 
-        source = self.task["path"]
+        parts = self.task["parts"]
         if self.task["packed"]:
-            source = unpack(self.task["packed"], self.scratch / "sent")
+            sent = enumerate(self.task["packed"])
+            parts = [(name, unpack(packed, self.scratch / f"sent-{n}")) for n, (name, packed) in sent]
         try:
-            fetched = fetch(str(source), self.scratch / "submission")
+            fetched = fetch(parts, self.scratch / "submission")
         except SubmissionError as problem:
-            raise CannotGrade(str(problem)) from None
+            raise CannotGrade(str(problem), again=problem.again) from None
         self.notes += fetched.notes
         return fetched.root
 

@@ -1,60 +1,23 @@
-"""A submission's server: found by its file, started when it is its turn, waited for until it listens."""
+"""A submission's server: started when it is its turn, waited for until it listens."""
 
 import contextlib
 import fcntl
 import http.client
 import json
 import os
-import re
 import socket
 import threading
 import time
 import urllib.request
 from pathlib import Path
 
+from checks.classroom.found import HOST, PORT, CannotGrade
+
 ROOT = Path(__file__).resolve().parents[2]
-HOST, PORT = "127.0.0.1", 8000
 URL = f"http://{HOST}:{PORT}"
 TURN_SECONDS = 10  # for which a server that starts may keep others from starting
 START_SECONDS = 60  # for a server to listen, on a machine that starts many
 ELSEWHERE_SECONDS = 5  # for which a server that listens on another port is waited for
-LOOKED_FOR = {"server.py": "server", "app/main.py": "app.main", "main.py": "main", "app.py": "app"}
-
-
-class CannotGrade(Exception):
-    """Nothing could be found out about a submission's server. The message: why, and the remedy."""
-
-    def __init__(self, message: str, detail: str = ""):
-        super().__init__(message)
-        self.detail = detail  # what was seen, and may differ from run to run
-
-
-def find_server(root: Path) -> list[str]:
-    """The command that starts the submission's server, in its folder: `python FILE`, or uvicorn where the
-    file has an `app` and starts nothing itself. Raises CannotGrade, which says what was looked for."""
-    for file, module in LOOKED_FOR.items():
-        path = root / file
-        if path.is_symlink() or not path.is_file():
-            continue
-        with path.open("rb") as opened:
-            text = opened.read(1 << 20).decode("utf-8", "replace")
-        has_app = re.search(r"^app\b[^=\n]*=", text, re.MULTILINE)
-        starts_itself = re.search(r"__main__|^[\w.]*\b(run|serve|serve_forever)\(", text, re.MULTILINE)
-        if has_app and (file == "app/main.py" or not starts_itself):
-            return ["python", "-m", "uvicorn", f"{module}:app", "--host", HOST, "--port", str(PORT)]
-        return ["python", file]
-    raise CannotGrade(
-        f"no server was found (looked for {', '.join(LOOKED_FOR)}): hand in the folder that holds the server"
-    )
-
-
-def find_unit(root: Path) -> Path | None:
-    """The unit file: deploy/pixelwise.service, else the only one of that name, else the only .service."""
-    for pattern in ("deploy/pixelwise.service", "**/pixelwise.service", "**/*.service"):
-        found = [path for path in root.glob(pattern) if path.is_file() and not path.is_symlink()]
-        if len(found) == 1:
-            return found[0]
-    return None
 
 
 @contextlib.contextmanager
@@ -95,6 +58,12 @@ def wait_for(running, late) -> None:
             deadline = min(deadline, time.monotonic() + ELSEWHERE_SECONDS)
         running.wait(0.1)
     words = running.output.strip().splitlines() or ["it printed nothing"]
+    if running.ended and "EOFError" in running.output:
+        raise CannotGrade(
+            "the server does not start: it asks for input(), and nobody types there. Take settings from the "
+            "environment, and hand it in again",
+            words[-1],
+        )
     if running.ended:
         why = f"the server does not start: {running.ended} before it listened on {URL[7:]}"
         raise CannotGrade(

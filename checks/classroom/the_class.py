@@ -11,7 +11,7 @@ from rich.text import Text
 
 from checks.classroom.box import with_box
 from checks.classroom.gradebook import write_class
-from checks.classroom.handed_in import Usage, digest_of, find_submissions, pack
+from checks.classroom.handed_in import HandedIn, Usage, find_submissions, is_clutter, pack, unreadable
 from checks.classroom.outdated import grader_digests
 from checks.classroom.records import GRADED, NOT_GRADED, NOT_YET, load, save
 from checks.classroom.screen import Live, Plain, tell_changes
@@ -69,7 +69,7 @@ def run_all(tasks: list[dict], jobs: int, dask: str) -> Iterator[dict]:
 
             using.enter_context(Client(dask, timeout=10, set_as_default=True))
             backend = {"backend": "dask"}
-            waiting = (task | {"packed": pack(Path(task["path"]))} for task in tasks)
+            waiting = map(packed, tasks)
         else:  # threads: each only waits for a process, which does the work
             backend, waiting = {"backend": "threading", "n_jobs": min(jobs, len(tasks))}, iter(tasks)
         using.enter_context(joblib.parallel_config(**backend))
@@ -80,8 +80,25 @@ def run_all(tasks: list[dict], jobs: int, dask: str) -> Iterator[dict]:
                 yield record
 
 
+def packed(task: dict) -> dict:
+    """The task with all that was handed in, for another machine."""
+    try:
+        return task | {"packed": [(name, pack(Path(path))) for name, path in task["parts"]]}
+    except OSError as problem:
+        return task | {"why": unreadable(problem)}
+
+
+def looked_at(handed_in: HandedIn) -> tuple[HandedIn, str]:
+    """What was handed in, with why it cannot be graded if it cannot be read; and its digest."""
+    try:
+        return handed_in, handed_in.digest()
+    except OSError as problem:
+        handed_in = HandedIn(handed_in.parts, unreadable(problem))
+        return handed_in, handed_in.digest()
+
+
 def grade_class(
-    submissions: dict[str, Path], folders: dict[str, Path], options, arguments
+    submissions: dict[str, HandedIn], folders: dict[str, Path], options, arguments
 ) -> dict[str, list]:
     """Grade what must be graded of these submissions; returns {student: what differs from before}.
 
@@ -90,9 +107,9 @@ def grade_class(
     console = Console(highlight=False)
     grader = grader_digests(options)
     tasks, kept = [], 0
-    for name, path in submissions.items():
+    for name, handed_in in submissions.items():
         old = None if arguments.fresh else load(folders[name])
-        task = task_for(name, path, digest_of(path), old, options, grader, arguments.seconds)
+        task = task_for(name, *looked_at(handed_in), old, options, grader, arguments.seconds)
         if task["milestones"]:
             tasks.append(task)
         else:
@@ -130,6 +147,10 @@ def command_class(path: Path, asked, options: dict) -> int:
     if path.resolve() in (asked.out.resolve(), *asked.out.resolve().parents):
         raise Usage(f"{asked.out} lies among the submissions: name a folder elsewhere with --out")
     submissions = find_submissions(path)
+    if clutter := sorted(found.name for found in path.iterdir() if is_clutter(found.name)):
+        Plain(Console(highlight=False), 0, 0).say(
+            f"passed over, as systems leave it behind: {clean(', '.join(clutter))}"
+        )
     folders = {name: asked.out / name for name in submissions}
     prepare(asked.out)
     changes = grade_class(submissions, folders, options, asked)
@@ -160,7 +181,7 @@ def command_class(path: Path, asked, options: dict) -> int:
 def command_one(path: Path, name: str, asked, options: dict, folder: Path) -> int:
     """Grade one submission and show its report; returns the exit status."""
     prepare(folder)
-    changes = grade_class({name: path}, {name: folder}, options, asked)
+    changes = grade_class({name: HandedIn((("", path),))}, {name: folder}, options, asked)
     record = load(folder)
     console = Console(highlight=False)
     if STOP.is_set() or record is None:

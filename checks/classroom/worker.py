@@ -16,6 +16,7 @@ import time
 import uuid
 from pathlib import Path
 
+from checks.classroom.handed_in import HandedIn
 from checks.classroom.one import record_of
 from checks.classroom.outdated import grader_digests, outdated, seed_of
 from checks.classroom.sandbox import in_fresh_network
@@ -29,7 +30,13 @@ LIVE: dict[str, dict] = {}  # what those under way are at, for the live table: {
 
 
 def task_for(
-    name: str, path: Path, submission: str, old: dict | None, options: dict, grader: dict, seconds: float
+    name: str,
+    handed_in: HandedIn,
+    submission: str,
+    old: dict | None,
+    options: dict,
+    grader: dict,
+    seconds: float,
 ) -> dict:
     """What grading one submission takes; all of it values, so that any machine may do it. milestones: those
     to be graded, none where the old record holds."""
@@ -38,7 +45,8 @@ def task_for(
     kept = [one for one in old["report"]["results"] if one["milestone"] not in milestones] if partly else []
     return {
         "name": name,
-        "path": str(path.resolve()),
+        "parts": [(inside, str(path.absolute())) for inside, path in handed_in.parts],
+        "why": handed_in.why,
         "packed": None,
         "submission": submission,
         "grader": grader,
@@ -61,6 +69,8 @@ def grade(task: dict) -> dict | None:
         where = platform.node()
         why = f"the Dask worker on {where} has other checks or packages: install the same there"
         return record_of(task, why, again=True)
+    if task["why"]:
+        return record_of(task, task["why"])
     scratch = Path(tempfile.gettempdir(), f"pixelwise-grade-{uuid.uuid4().hex}")
     task = task | {"parent": os.getpid(), "scratch": str(scratch)}
     began, progress = time.monotonic(), {"at": "waits for a processor", "began": time.monotonic()}

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from checks.classroom import intake
+from checks.classroom import archives, intake
 from checks.classroom.intake import Submission, SubmissionError, fetch, name_of
 from checks.classroom.limits import visible
 
@@ -194,7 +194,7 @@ def test_more_than_the_limit_is_refused_while_it_is_written(tmp_path, monkeypatc
     monkeypatch.setattr(intake, "MAX_FILES", 10)
     assert "10 files" in refusal(tmp_path, zip_of(tmp_path / "b.zip", *[(f"{n}", "") for n in range(11)]))
     assert "10 files" in refusal(tmp_path, zip_of(tmp_path / "c.zip", *[(f"{n}", "") for n in range(200)]))
-    monkeypatch.setattr(intake, "MAX_ARCHIVE", 10)
+    monkeypatch.setattr(archives, "MAX_ARCHIVE", 10)
     assert "a zip of more than" in refusal(tmp_path, tmp_path / "b.zip")
 
 
