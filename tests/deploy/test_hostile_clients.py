@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 import wire
-from siege import Siege, drip
+from siege import ATTACKERS, Siege, drip
 
 pytestmark = pytest.mark.alone
 GET = wire.request_bytes("GET", "/nowhere")
@@ -73,10 +73,14 @@ def test_a_flood_of_connections_from_one_address(besiege):
 
     def connect(source):
         held.append(socket.create_connection(siege.address, 1, (source, 0)))
+        held[-1].sendall(HALF)
         if len(held) > 500:
             held.pop(0).close()
 
     with besiege("connections") as siege:
+        for _ in range(300):
+            with suppress(OSError):
+                connect(ATTACKERS[0])
         siege.flood(connect, count=1)
         siege.hold(1.5)
         siege.end()
