@@ -281,7 +281,7 @@ def chart(answer) -> Shown:
 # ---- Reflection -----------------------------------------------------------------------------------------
 
 
-def reflections(notebook: str = "05_reflect_and_extend.ipynb"):
+def reflections(notebook: str = "05_answer_for_it.ipynb"):
     """Print how many words the answers have that a grading will collect from the saved notebook."""
     try:
         cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]

@@ -19,6 +19,7 @@ import sys
 import zlib
 from pathlib import Path
 
+import minutes
 import nbformat
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -36,7 +37,6 @@ LABS = (
     {
         "file": "00_catch_up.ipynb",
         "title": "Catch up",
-        "minutes": 40,
         "goals": [
             "name the three layers of a working machine: code, settings, artefact",
             "tell from a message which of them is missing",
@@ -48,7 +48,6 @@ LABS = (
     {
         "file": "01_http_rest_and_curl.ipynb",
         "title": "HTTP, REST and curl",
-        "minutes": 60,
         "goals": [
             "take a request and its response apart, line by line",
             "say the same thing with curl, by hand and with requests",
@@ -60,7 +59,6 @@ LABS = (
     {
         "file": "02_the_contract_and_the_server.ipynb",
         "title": "The contract and the server",
-        "minutes": 75,
         "goals": [
             "read a JSON Schema, and predict what it refuses",
             "find your way through server.py, and through its log",
@@ -72,32 +70,39 @@ LABS = (
     {
         "file": "03_keys_and_limits.ipynb",
         "title": "Keys and limits",
-        "minutes": 60,
         "goals": [
             "provoke and read 401, 422 and 429",
             "say which gate answers first, and why",
             "write a client that waits as it is told",
-            "say what a stolen key and a shared address mean",
+            "say why the key travels in a header",
         ],
         "needs": "lab 02",
     },
     {
         "file": "04_from_dev_to_production.ipynb",
         "title": "From dev to production",
-        "minutes": 90,
         "goals": ["run the service under systemd", "kill it, and read in the journal how it came back"],
         "needs": "lab 03, and prod: a virtual machine, or `deploy/box/box up`",
     },
     {
-        "file": "05_reflect_and_extend.ipynb",
-        "title": "Reflect and extend",
-        "minutes": 90,
+        "file": "05_answer_for_it.ipynb",
+        "title": "Answer for it",
         "goals": [
-            "answer for the decisions of this block",
-            "design a fourth endpoint before any code, build it, and have it graded",
             "say what the service is still missing",
+            "say what a stolen key and a shared address mean",
+            "answer for the decisions of this block",
         ],
         "needs": "lab 03; lab 04 for some of the questions",
+    },
+    {
+        "file": "06_a_fourth_endpoint.ipynb",
+        "title": "A fourth endpoint",
+        "goals": [
+            "design an endpoint before any code",
+            "build it, and have it graded",
+            "say what a schema cannot see",
+        ],
+        "needs": "lab 03",
     },
 )
 
@@ -120,33 +125,37 @@ COURSE = (  # each step of the course text, and the cells that lead through it
     ("The contract is the product", "02", "drift-change books"),
     ("The key, in a header, and its button", "03", "authenticate-intro query button"),
     ("The rate limit, forty requests, 429", "03", "hit-what figure-window loop retry-ask"),
-    ("Three gates in a row; which is the hardest?", "03", "figure-gates guess hardest-limit"),
-    ("Where a limit belongs: application or proxy", "03", "proxy-limits"),
+    ("Three gates in a row", "03", "figure-gates guess order-server"),
     ("systemd, the unit file", "04", "who again harden keep"),
     ("The block of `setup-server.sh`; push, pull, install", "04", "push pull setup install-block"),
     ("status, stop, kill, journal", "04", "figure-life status stop kill kill-journal since-read"),
     ("The first request across the network", "04", "first-loop first-digit"),
     ("Timers, limits, ordering, sockets, gunicorn", "04", "systemd-more socket-setup hang-why"),
-    ("Self-reflection, recap, milestone", "05", "reflection-1 reflection-6 recap"),
-    ("A fourth endpoint", "05", "design operation route take-over"),
-    ("What is missing: memory", "05", "memory next"),
+    ("What is missing: memory", "05", "memory memory-restart"),
+    ("Where a limit belongs: application or proxy", "05", "proxy-limits"),
+    ("Which gate is the hardest to pass?", "05", "stolen hardest-limit reflection-6"),
+    ("Self-reflection, recap", "05", "reflection-1 collected recap"),
+    ("A fourth endpoint", "06", "design operation route take-over"),
+    ("The next block: persistence", "06", "next"),
 )
 
 README = """# Labs
 
-Six notebooks, from a first `curl` to a service that survives being killed. `bash setup-server.sh labs` opens
-JupyterLab on your progress, with the way to each of them. Read a paragraph, answer its question (in your
-head, or with the buttons below it), then run the cell with Shift+Enter.
+Seven notebooks, from a first `curl` to an endpoint of your own. `bash setup-server.sh labs` opens JupyterLab
+on your progress, with the way to each of them. Read a paragraph, answer its question (in your head, or with
+the buttons below it), then run the cell with Shift+Enter.
 
 | lab | minutes | you will be able to | before it |
 |---|---|---|---|
 {rows}
 
-{total} minutes in all; each lab closes with questions that show what stayed. Under a check that failed are
-hints to open one by one; `hint("01.pick-verb")` prints them. After the ✓ there is a model answer, and why it
-is one. [labkit.py](labkit.py) is the little that the notebooks need beside Python: read it, it hides nothing.
-(JupyterLab does not list such files, but these links open them; [record.py](record.py) keeps what you have
-done, and [drawing.py](drawing.py) is the place to draw in lab 02.)
+{total} minutes in all, at most 90 a lab ([how they are counted](#how-the-minutes-are-counted)). Each lab
+closes with questions that show what stayed. Under a check that failed are hints to open one by one;
+`hint("01.pick-verb")` prints them. After the ✓ there is a model answer, and why it is one.
+[labkit.py](labkit.py) is the little that the notebooks need beside Python: read it, it hides nothing.
+(JupyterLab does not list such files, but these links open them: [running.py](running.py) starts the server,
+[judging.py](judging.py) has the checks and hints, [record.py](record.py) keeps what you have done, and
+[drawing.py](drawing.py) is the place to draw in lab 02.)
 A cell that starts with `%%dev` runs its lines in a shell on this machine, one with `%%prod` on the production
 machine, which `PROD_HOST` names:
 `user@address`, or `box` ([prodkit.py](prodkit.py)).
@@ -156,6 +165,23 @@ machine, which `PROD_HOST` names:
 | the course | lab | cells |
 |---|---|---|
 {course}
+
+## How the minutes are counted
+
+From the notebooks, so they change with them:
+
+| minutes | for |
+|---|---|
+| 1 | {WORDS_A_MINUTE} words of prose: you read to understand, and perhaps not in your first language |
+| {CELL:g} | a cell of code: an idea of what it prints, the run, a look |
+| {EXERCISE} | an exercise, on top of its cells; {design} for the design in lab 06, {route} for its route |
+| {FUNCTION} | a function of `server.py` that you write |
+| {REFLECTION} | a question of lab 05 |
+| {RECALL:g} | a question of *What stayed?* |
+| {waiting} | the waits of lab 04 |
+
+The sum goes up to the next five. Nobody stood beside you with a watch: if you need half as long again, that
+is no bad sign.
 
 For authors: [AUTHORING.md](AUTHORING.md).
 """
@@ -180,11 +206,11 @@ def neighbours(number: int) -> str:
     return " · ".join([*before, "[all labs](README.md)", *after])
 
 
-def title(number: int) -> str:
+def title(number: int, takes: int) -> str:
     lab = LABS[number]
     goals = "\n".join(f"- {goal}" for goal in lab["goals"])
     head = f"# {lab['file'][:2]} · {lab['title']}\n\n{neighbours(number)}\n\n"
-    return f"{head}**{lab['minutes']} minutes.** Before it: {lab['needs']}. Afterwards you can\n\n{goals}"
+    return f"{head}**{takes} minutes.** Before it: {lab['needs']}. Afterwards you can\n\n{goals}"
 
 
 def footer(number: int) -> str:
@@ -192,15 +218,19 @@ def footer(number: int) -> str:
 
 
 def readme() -> str:
-    rows = "\n".join(
-        f"| {link(lab)} | {lab['minutes']} | {'; '.join(lab['goals'])} | {lab['needs']} |" for lab in LABS
-    )
+    rows, total = [], 0
+    for lab in LABS:
+        takes = minutes.minutes(lab["file"][:2], minutes.cells_of(HERE / lab["file"]))
+        rows.append(f"| {link(lab)} | {takes} | {'; '.join(lab['goals'])} | {lab['needs']} |")
+        total += takes
     files = {lab["file"][:2]: lab["file"] for lab in LABS}
     course = "\n".join(
         f"| {step} | [{lab}]({files[lab]}) | {', '.join(f'`{cell}`' for cell in cells.split())} |"
         for step, lab, cells in COURSE
     )
-    return README.format(rows=rows, total=sum(lab["minutes"] for lab in LABS), course=course)
+    known = {"design": minutes.LONGER["06.design"], "route": minutes.LONGER["06.route"]}
+    known |= {"waiting": minutes.WAITING["04"], "total": total, "course": course, "rows": "\n".join(rows)}
+    return README.format(**vars(minutes), **known)
 
 
 # ---- Model answers --------------------------------------------------------------------------------------
@@ -266,7 +296,8 @@ def to_text(path: Path) -> str:
 
 def stored(notebook, number: int):
     """The notebook with what the table says, and with nothing that changes from run to run."""
-    notebook.cells[0].source, notebook.cells[-1].source = title(number), footer(number)
+    notebook.cells[-1].source = footer(number)
+    notebook.cells[0].source = title(number, minutes.minutes(LABS[number]["file"][:2], notebook.cells[1:]))
     notebook.metadata, notebook.nbformat, notebook.nbformat_minor = METADATA, 4, 5
     for count, cell in enumerate([cell for cell in notebook.cells if cell.cell_type == "code"], 1):
         cell.execution_count = count

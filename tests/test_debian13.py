@@ -152,7 +152,7 @@ def newcomer(tmp_path_factory):
 @pytest.fixture(scope="module")
 def provisioned(newcomer):
     newcomer.first_run = newcomer.run("bash setup-server.sh")
-    # lab 05 calls it; pip would have made it, had it installed what is lent
+    # lab 06 calls it; pip would have made it, had it installed what is lent
     newcomer.run(
         r"""printf '#!/bin/sh\nexec python -m pytest "$@"\n' >.venv/bin/pytest && chmod +x .venv/bin/pytest"""
     )

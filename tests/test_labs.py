@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "labs"
 sys.path.insert(0, str(FOLDER))
 
-import store  # noqa: E402  (labs/ is no package)
+import minutes  # noqa: E402  (labs/ is no package)
+import store  # noqa: E402
 
 NOTEBOOKS = sorted(path.name for path in FOLDER.glob("*.ipynb"))
 NEEDS_PROD = [name for name in NOTEBOOKS if name.startswith("04")]
@@ -128,10 +129,41 @@ def test_a_self_check_is_the_last_thing_in_its_cell(name):
 def test_its_head_and_foot_come_from_the_table_and_it_closes_with_questions_and_words(name):
     cells = cells_of(name)
     number = store.place_of(name)
-    assert cells[0].source == store.title(number) and cells[0].id == "title"
+    takes = minutes.minutes(name[:2], cells[1:])
+    assert cells[0].source == store.title(number, takes) and cells[0].id == "title"
     assert cells[-1].source == store.footer(number) and cells[-1].id == "footer"
     assert [cell.id for cell in cells[-5:-1]] == ["progress", "recall", "words", "next"]
     assert cells[-5].source == f'progress("{name[:2]}")'
+
+
+@each_notebook
+def test_no_lab_takes_more_than_ninety_minutes(name):
+    made = minutes.parts(name[:2], cells_of(name)[1:])
+    assert minutes.minutes(name[:2], cells_of(name)[1:]) <= 90, made
+
+
+def test_the_minutes_count_what_is_read_run_written_and_waited_for():
+    def cell(name, source="x = 1", kind="code", tag=""):
+        return {"id": name, "source": source, "cell_type": kind, "metadata": {"tags": [tag] if tag else []}}
+
+    lab = [cell("text", "word " * 300, "markdown"), cell("look"), cell("do", tag="exercise")]
+    lab += [cell("do-solution", tag="solution"), cell("do-check"), cell("yours-hit-check")]
+    lab += [cell("why", "*Your answer:*", "markdown", "reflection"), cell("recall", "<summary>", "markdown")]
+    made = minutes.parts("04", lab)
+    assert made.pop("reading") == pytest.approx(303 / 150)
+    wanted = {"cells": 2, "exercises": 4, "functions": 12, "reflections": 5, "questions": 0.5, "waiting": 4}
+    assert made == wanted
+    assert (
+        minutes.minutes("04", lab) == 30
+        and minutes.parts("06", [cell("route", tag="exercise")])["exercises"] == 15
+    )
+
+
+def test_the_minutes_know_no_lab_and_no_exercise_that_is_not_there():
+    exercises = {
+        f"{name[:2]}.{cell.id}" for name in NOTEBOOKS for cell in cells_of(name) if "exercise" in tags(cell)
+    }
+    assert minutes.LONGER.keys() <= exercises and minutes.WAITING.keys() <= {name[:2] for name in NOTEBOOKS}
 
 
 def test_the_overview_comes_from_the_table():

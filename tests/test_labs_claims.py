@@ -11,7 +11,8 @@ CATCH_UP = "00_catch_up.ipynb"
 HTTP = "01_http_rest_and_curl.ipynb"
 CONTRACT = "02_the_contract_and_the_server.ipynb"
 KEYS = "03_keys_and_limits.ipynb"
-REFLECT = "05_reflect_and_extend.ipynb"
+REFLECT = "05_answer_for_it.ipynb"
+FOURTH = "06_a_fourth_endpoint.ipynb"
 REQUEST = "schemas/classify.request.json"
 CLAIMS = [  # lab, file, what stands there, what makes a claim of the lab false, the first cell that notices
     (CATCH_UP, ".gitignore", ".env\n", "", "ignored"),
@@ -48,11 +49,11 @@ CLAIMS = [  # lab, file, what stands there, what makes a claim of the lab false,
     (KEYS, "server.py", '.partition("?")[0][:200]', '.partition("!")[0][:200]', "query"),
     (KEYS, "server.py", '"RATE_LIMIT", "30/minute"', '"RATE_LIMIT", "20/minute"', "forty-default"),
     (KEYS, "server.py", "max(1, math.ceil(end - now))", "math.floor(end - now)", "yours-hit-check"),
-    (KEYS, "server.py", "if settings.trusted_proxy and", "if peer or", "forged"),
+    (REFLECT, "server.py", "if settings.trusted_proxy and", "if peer or", "forged"),
     (REFLECT, "server.py", '"note": "persistence not yet implemented"', '"note": "soon"', "memory"),
     (REFLECT, "server.py", "used += cost", "used += cost + 1", "memory-restart"),
     (REFLECT, "server.py", "it is nested deeper than", "it is deeper than", "nested"),
-    (REFLECT, "schemas/health.response.json", '"enum": ["ok",', '"enum": ["fine",', "route-check"),
+    (FOURTH, "schemas/health.response.json", '"enum": ["ok",', '"enum": ["fine",', "route-check"),
 ]
 
 

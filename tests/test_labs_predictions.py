@@ -73,6 +73,14 @@ def test_the_stored_labs_are_of_a_run_without_a_prediction_and_hold_no_widget():
         assert text.count('"You made no prediction;') == sum(name[:2] == file.name[:2] for name in ASKED)
 
 
+def test_what_is_right_is_what_the_finished_server_did():
+    for file in LABS.glob("0*.ipynb"):
+        told = [
+            line for line in file.read_text(encoding="utf-8").splitlines() if "You made no prediction" in line
+        ]
+        assert [line for line in told if "once all is right" in line] == [], file.name
+
+
 def test_a_prediction_is_kept_for_the_next_kernel_beside_what_was_passed_before(kept):
     record.remember(["00.survivors"], {"m1.health answers": 2})
     predictions.predict("02.which-gate", "401", "422", mine="422")
@@ -108,8 +116,8 @@ def test_what_the_own_server_did_counts_and_what_is_right_is_said_as_well(kept):
 
 def test_a_click_on_a_button_is_kept_and_so_is_a_word(kept):
     predictions.predict("02.which-gate", "401", "422").buttons().value = "401"
-    predictions.predict("03.hardest-limit").buttons().value = " 40 "
-    assert record.remembered()["predictions"] == {"02.which-gate": "401", "03.hardest-limit": "40"}
+    predictions.predict("05.hardest-limit").buttons().value = " 40 "
+    assert record.remembered()["predictions"] == {"02.which-gate": "401", "05.hardest-limit": "40"}
     assert predictions.predict("02.which-gate", "403").buttons().value is None  # the choices were changed
 
 
@@ -139,4 +147,4 @@ def test_no_cell_gives_the_answer_away_above_its_own_run():
 
 
 def test_the_file_is_valid_toml_with_names_of_labs():
-    assert set(tomllib.loads(predictions.FILE.read_text(encoding="utf-8"))) == {f"0{n}" for n in range(6)}
+    assert set(tomllib.loads(predictions.FILE.read_text(encoding="utf-8"))) == {f"0{n}" for n in range(7)}

@@ -179,7 +179,7 @@ def judge(reports: dict[tuple[str, str], list[dict]], tell) -> list[str]:
     fourth = sum(points for name, points in earned.items() if name.startswith("m5."))
     if earned:
         problems += [f"worked edition: {name} was not graded" for name in exercise if name not in earned]
-        problems += [] if fourth else ["worked edition: the fourth endpoint of lab 05 is not graded by m5"]
+        problems += [] if fourth else ["worked edition: the fourth endpoint of lab 06 is not graded by m5"]
     if not problems:
         tell(
             "the instructor edition has all points; the student edition has 0 of the "

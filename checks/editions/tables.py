@@ -24,14 +24,14 @@ MOMENTS = {  # function of server.py: its lab, and the cell before which a stude
 }
 
 ASKED = {  # lab and cell: what its text asks a student to change there, though it is no exercise
-    "05.take-over": ("really=False", "really=True"),
+    "06.take-over": ("really=False", "really=True"),
 }
 
 ON_PURPOSE = {  # lab and cell: why it does not end with ✓ when all is right
     "02.drift-check": "the promise is broken in a copy, and the check notices",
     "04.stop-curl": "the service was stopped: nobody answers",
-    "05.promised": "the endpoint is promised, and not there yet",
-    "05.broken": "the answer is made wrong, and the check notices",
+    "06.promised": "the endpoint is promised, and not there yet",
+    "06.broken": "the answer is made wrong, and the check notices",
 }
 
 NEEDS_PROD = (  # lab and cell of checks that only a production machine passes: tests/test_lab04.py has one

@@ -216,11 +216,12 @@ def test_both_editions_are_what_they_have_to_be_and_all_labs_can_be_worked(prove
     assert re.search(r"has all of them, and [1-9]\d* points of m5", told)
     worked = re.findall(r"worked labs/(\d\d).*", told)
     assert (
-        worked == ["00", "01", "02", "03", "04", "05"] and "04_from_dev_to_production.ipynb, without" in told
+        worked == ["00", "01", "02", "03", "04", "05", "06"]
+        and "04_from_dev_to_production.ipynb, without" in told
     )
 
 
-def test_what_a_student_writes_in_lab_05_ends_up_in_their_server_and_the_test_command_counts_m5(
+def test_what_a_student_writes_in_lab_06_ends_up_in_their_server_and_the_test_command_counts_m5(
     proven, tmp_path
 ):
     shutil.copytree(proven[1], tmp_path / "kit")
@@ -292,7 +293,7 @@ def test_the_proof_fails_where_the_worked_edition_has_not_all_points():
     lost = "m3.exactly the limit is admitted"
     problems = proof.judge(results(worked={lost: "failed"}), print)
     assert f"worked edition, DEBUG=true: {lost}: failed, a 500" in problems
-    for missing, said in ((lost, f"{lost} was not graded"), ("m5.", "lab 05 is not graded by m5")):
+    for missing, said in ((lost, f"{lost} was not graded"), ("m5.", "lab 06 is not graded by m5")):
         made = results()
         graded = made["worked", "true"]
         made["worked", "true"] = [one for one in graded if not one["name"].startswith(missing)]
