@@ -153,7 +153,8 @@ class Prod:
         return text
 
     def grade(self, names, seeds, options: dict) -> list:
-        """Run checks where prod can be reached: for each name a Result, or why there is none."""
+        """Run checks where prod can be reached: for each name a Result, or why there is none; and where one
+        could not be checked, what failed first."""
         from checks.kit import core
 
         given = {"url": self.url, "prod": f"ssh://{self.destination}", "limit": options["limit"]}
@@ -175,10 +176,14 @@ order, results = json.load(sys.stdin), []
 session = grading.session(grading.all_checks(), grading.given_for(**order["given"]), order["seed"])
 for name in order["names"]:
     try:
-        results.append(dataclasses.asdict(session.run(grading.find(name).name)))
+        found = [session.run(grading.find(name).name)]
     except LookupError as problem:
-        results.append(str(problem.args[0]))
-print(json.dumps(results))
+        found = [str(problem.args[0])]
+    else:
+        failed = [one for one in session.results.values() if one.status in ("failed", "unstable")]
+        found += failed[:1] if found[0].status == "could not be checked" else []
+    results += [one for one in found if one not in results]
+print(json.dumps([one if isinstance(one, str) else dataclasses.asdict(one) for one in results]))
 """
 
 

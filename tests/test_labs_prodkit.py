@@ -133,6 +133,16 @@ def test_the_parts_that_are_there_make_a_unit_file_that_can_be_checked(unreachab
     )
 
 
+def test_a_check_that_needs_another_shows_what_failed_first_and_shows_it_once(unreachable, monkeypatch):
+    monkeypatch.setattr(unreachable, "way", [])
+    file = prodkit.unit_file("[Unit]", None, "[Install]")
+    told = text_of(
+        labkit.check("m4.the unit file restarts it always", "m4.the unit file is hardened", unit=file)
+    )
+    assert re.findall("(?m)^[✓✗?]", told) == ["?", "✗", "?"]
+    assert "✗ the unit file has the sections [Unit], [Service] and [Install]" in told
+
+
 # ---- What is shown of an outage -------------------------------------------------------------------------
 
 
