@@ -51,10 +51,12 @@ def test_the_centre_of_mass_and_not_the_middle_comes_into_the_middle():
     assert box_of(heavy)[0] < 4, "it reaches further up than down, as its foot is heavy"
 
 
-def test_it_stays_in_the_picture_where_nearly_all_of_the_ink_is_at_one_end():
+@pytest.mark.parametrize("turns", range(4))
+def test_it_stays_in_the_picture_where_nearly_all_of_the_ink_is_at_one_end(turns):
     ink = area(foot=(200, 220, 0, 220))
     ink[0, 100] = 1
-    assert box_of(drawing.digit_from(ink))[1] <= 28 and drawing.digit_from(ink).max() == 255
+    digit = drawing.digit_from(np.rot90(ink, turns))
+    assert digit.shape == (28, 28) and digit.max() == 255
 
 
 def test_each_new_pixel_is_the_mean_of_what_it_covers():
@@ -66,6 +68,10 @@ def test_each_new_pixel_is_the_mean_of_what_it_covers():
 
 def test_one_dot_is_a_picture_too():
     assert drawing.digit_from(area(dot=(3, 4, 3, 4))).max() == 255
+
+
+def test_a_line_too_thin_for_a_pixel_is_one_pixel_wide():
+    assert box_of(drawing.digit_from(area(hair=(100, 101, 10, 210)))) == (14, 15, 4, 24)
 
 
 def test_a_digit_of_mnist_drawn_large_stays_itself_nearly():
@@ -99,7 +105,8 @@ def test_the_widget_asks_the_server_and_shows_what_chart_shows(server):
     assert drawn.widget.pixels == SAMPLES[42].tobytes() and "<b>4</b>" in drawn.widget.answer
     drawn.widget.ink = area(one=(10, 210, 100, 120)).tobytes()
     assert drawn.widget.pixels == drawn.digit.tobytes() != SAMPLES[42].tobytes()
-    assert (drawn._repr_mimebundle_()[0]) is data, "the same drawing, shown again"
+    widget = drawn.widget
+    assert drawn._repr_mimebundle_()[0] == data and drawn.widget is widget, "the same drawing, shown again"
 
 
 def test_a_refusal_is_shown_as_it_is_and_a_dead_server_too(server):

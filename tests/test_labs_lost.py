@@ -29,6 +29,16 @@ def test_a_lost_name_leads_to_the_cell_that_makes_it(monkeypatch):
     assert lost.maker_of("groupby") == "import json" and lost.maker_of("nonsense") == ""
 
 
+def test_where_the_lab_cannot_be_read_or_is_not_known_no_cell_is_named(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    assert lost.maker_of("ask") == ""
+    for name in ("gone.ipynb", "broken.ipynb"):
+        (tmp_path / "broken.ipynb").write_text("no JSON")
+        monkeypatch.setenv("JPY_SESSION_NAME", str(tmp_path / name))
+        assert lost.maker_of("ask") == ""
+
+
 def test_every_shell_cell_of_a_lab_has_a_cell_that_brings_it(monkeypatch):
     for file in LABS.glob("0*.ipynb"):
         in_lab(monkeypatch, file.name)
