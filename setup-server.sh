@@ -477,11 +477,11 @@ print_key() {
   printf '%s\n' "$key"
 }
 
-# JupyterLab without its question about news, and without looking for updates
+# JupyterLab without its question about news, and without looking for updates; overrides.json is left to its user
 quiet_jupyter() {
   local share=$VENV/share/jupyter startup=$VENV/etc/ipython/startup
-  mkdir -p -- "$share/lab/settings" "$share/labextensions/pixelwise-labs" "$startup"
-  cp -- "$ROOT/labs/jupyter/overrides.json" "$share/lab/settings/overrides.json"
+  mkdir -p -- "$share/lab/settings/overrides.d" "$share/labextensions/pixelwise-labs" "$startup"
+  cp -- "$ROOT/labs/jupyter/overrides.json" "$share/lab/settings/overrides.d/pixelwise.json"
   cp -- "$ROOT"/labs/jupyter/{package.json,remoteEntry.js} "$share/labextensions/pixelwise-labs"
   # a kernel that started anew says which cell to run
   printf '%s\n' 'with __import__("contextlib").suppress(ImportError):' '    import lost as _lost' >"$startup/pixelwise.py"

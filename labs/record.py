@@ -8,10 +8,16 @@ import html
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 REPO = Path(__file__).resolve().parent.parent
+sys.path.append(str(REPO))
+try:
+    from checks.report.model import TITLES  # of the milestones
+except ImportError:  # where a class is graded, checks/ is elsewhere
+    TITLES = {}
 ROOT = Path(os.environ.get("PIXELWISE_SERVER", REPO / "server.py")).resolve().parent
 
 
@@ -84,7 +90,7 @@ def all_labs() -> dict[str, Lab]:
 
 
 def bar(done: int, of: int) -> str:
-    return f'<progress value="{done}" max="{of}"></progress>'
+    return f'<progress value="{done}" max="{of}" style="width:5em"></progress>'
 
 
 def points_of(milestone: str, kept: dict) -> float:
@@ -115,14 +121,6 @@ def progress(lab: str) -> Shown:
 
 # ---- The page -------------------------------------------------------------------------------------------
 
-MILESTONES = {
-    "m1": "HTTP: requests and their answers",
-    "m2": "the contract, and the documentation",
-    "m3": "the key, and the limit",
-    "m4": "the unit, and the production machine",
-    "m5": "the fourth endpoint",
-}
-
 
 def page() -> str:
     """The labs, exercises, milestones and points so far, and what is next, as Markdown."""
@@ -135,7 +133,7 @@ def page() -> str:
         rows.append(
             f"| [{lab.title}]({lab.file}) | {bar(done, of)} {told} | {said} of {len(lab.predictions)} |"
         )
-    milestones = [f"| {name} | {what} | {points_of(name, kept):g} |" for name, what in MILESTONES.items()]
+    milestones = [f"| {name} {title} | {points_of(name, kept):g} |" for name, title in TITLES.items()]
     return PAGE.format(
         next=what_is_next(kept, labs),
         labs="\n".join(rows),
@@ -165,10 +163,10 @@ PAGE = """# Your progress
 |---|---|---|
 {labs}
 
-| milestone | what it is about | points so far |
-|---|---|---|
+| milestone | points so far |
+|---|---|
 {milestones}
-| | all | **{total}** |
+| all | **{total}** |
 
 Points so far are those of the checks that turned ✓ in a lab. [All labs, with minutes and goals](README.md)
 """

@@ -6,6 +6,7 @@ Lab 04 works on a box, which needs root, or a sudo without a password, and the p
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -49,14 +50,14 @@ def lab(tmp_path_factory, prod):
     copy_to(folder / "repo")
     for path in (folder / "repo/labs").glob("*.ipynb"):
         path.write_text(json.dumps(never_run(json.loads(path.read_text()))))  # all comes from this run
-    (folder / "app/settings").mkdir(parents=True)
+    (folder / "app").mkdir()
     share = Path(sys.prefix) / "share/jupyter/lab"
     for part in ("static", "schemas", "themes"):
         (folder / "app" / part).symlink_to(share / part)
     from_setup("quiet_jupyter", VENV=folder / "venv")
     ours = folder / "venv/share/jupyter"
-    overrides = json.loads((ours / "lab/settings/overrides.json").read_text()) | EVERY_CELL
-    (folder / "app/settings/overrides.json").write_text(json.dumps(overrides))
+    shutil.copytree(ours / "lab/settings", folder / "app/settings")
+    (folder / "app/settings/overrides.json").write_text(json.dumps(EVERY_CELL))
     own = {"PIXELWISE_PROGRESS": folder / "repo/.progress.json"}
     own |= {"PROD_HOST": prod[0], "JUPYTERLAB_DIR": folder / "app", "JUPYTER_CONFIG_DIR": folder / "config"}
     own |= {

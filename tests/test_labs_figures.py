@@ -44,5 +44,13 @@ def test_a_figure_has_the_colours_of_the_theme_and_shrinks_with_the_window(file)
     assert "max-width:100%" in text and "viewBox" in text and "<script" not in text
 
 
+@each_figure
+def test_a_figure_in_a_narrow_window_scrolls_before_its_words_are_too_small_to_read(file):
+    text = file.read_text(encoding="utf-8")
+    width, least = (int(re.search(rf"{name}(\d+)", text)[1]) for name in ('" width="', "min-width:"))
+    words = int(re.search(r"font:(\d+)px", text)[1])
+    assert words * least / width >= 9.9, "pixels"
+
+
 def test_a_figure_that_is_not_there_is_said():
     assert labkit.figure("nothing").data["text/plain"] == "(there is no picture 'nothing' here)"

@@ -11,8 +11,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from jupyterlab_server import settings_utils
 from test_setup import ROOT, SETTINGS, prediction, run, serving
-from tree import copy_to
+from tree import copy_to, from_setup
 
 NOBODY = 65534
 
@@ -222,3 +223,17 @@ def test_on_prod_it_asks_the_service_where_it_listens(clone, host):
     environ = os.environ | LENT | {"HOST": host, "PORT": "8000", "SECRET_API_KEY": KEY}
     command = ["unshare", "--net", "--kill-child", "bash", "-c", WAIT]
     assert subprocess.run(command, cwd=clone, env=environ, timeout=60).returncode == 0
+
+
+# ---- What is somebody's in JupyterLab ------------------------------------------------------------------
+
+
+def test_what_somebody_set_in_jupyterlab_stays_and_counts_beside_ours(tmp_path):
+    theirs = tmp_path / "share/jupyter/lab/settings/overrides.json"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text('{"@jupyterlab/apputils-extension:themes": {"theme": "JupyterLab Dark"}}')
+    for _ in range(2):
+        from_setup("quiet_jupyter", VENV=tmp_path)
+    read, error = settings_utils._get_overrides(str(theirs.parent))
+    assert error == "" and read["@jupyterlab/apputils-extension:themes"] == {"theme": "JupyterLab Dark"}
+    assert read["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
