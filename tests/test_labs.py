@@ -166,6 +166,14 @@ def test_the_minutes_know_no_lab_and_no_exercise_that_is_not_there():
     assert minutes.LONGER.keys() <= exercises and minutes.WAITING.keys() <= {name[:2] for name in NOTEBOOKS}
 
 
+def test_verbs_that_are_no_dict_are_wrong_and_stop_no_lab():
+    [cell] = [cell for cell in cells_of("01_http_rest_and_curl.ipynb") if cell.id == "pick-verb-try"]
+    for verbs in (["POST", "GET"], "POST", {"POST"}):
+        names = {"verbs": verbs}
+        exec(cell.source, names)
+        assert names["fitting"] == []
+
+
 def test_the_overview_comes_from_the_table():
     assert (FOLDER / "README.md").read_text(encoding="utf-8") == store.readme()
 
