@@ -258,6 +258,7 @@ def test_it_opens_on_the_progress_page_among_the_labs_alone(lab, browser, tmp_pa
 
 def test_whoever_comes_back_to_the_progress_page_sees_what_was_done_meanwhile(lab, browser, tmp_path_factory):
     repo = next(tmp_path_factory.getbasetemp().glob("jupyter*/repo"))
+    (repo / ".progress.json").unlink(missing_ok=True)  # of the labs that ran before
     subprocess.run([sys.executable, repo / "labs/record.py"], env=own_record(repo), check=True)
     browser.get(f"{lab}/tree/PROGRESS.md?reset")
     patience = WebDriverWait(browser, 120, ignored_exceptions=[WebDriverException])
