@@ -26,7 +26,7 @@ import requests
 from IPython.display import display
 
 REPO = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPO))  # for checks/
+sys.path.append(str(REPO))  # for checks/, after all that is installed: it is a student's folder
 SERVER = Path(os.environ.get("PIXELWISE_SERVER", REPO / "server.py")).resolve()
 ROOT = SERVER.parent  # where schemas/ and models/ are
 NOBODY = "http://127.0.0.1:9"  # where nothing listens: the address of a server that did not start

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from importlib.machinery import all_suffixes
 from pathlib import Path
 
 from checks.classroom import evidence
@@ -117,21 +118,24 @@ def with_outputs(rebuilt: dict, cells: dict[str, dict]) -> dict:
 
 
 def copy_for_kernels(root: Path, instructor: Path, kit: Path) -> Path:
-    """What the kernels see: the submission's files, the instructor's labs/*.py, what is missing of the rest.
+    """What the kernels see: the instructor's labs/, the submission's files, what is missing of the rest.
 
-    Not there: checks/, tests/, and a server.py or a unit file that the submission does not have.
+    Not there: checks/, tests/, a server.py or a unit file that the submission does not have, and whatever
+    Python would import from the submission's labs/ in the place of labkit, or of what labkit imports.
     """
 
     hidden = ("checks", "tests", ".env")
+    for name in files_of(instructor):
+        if name.startswith("labs/") and (is_for_students(name) or name.endswith(".py")):
+            _copy(instructor / name, kit / name)
     for path in regular_files(root):
         name = path.relative_to(root)
-        if name.parts[0] not in hidden and not (name.parts[0] == "labs" and name.suffix == ".py"):
+        imported = name.parts[0] == "labs" and name.name.endswith(tuple(all_suffixes()))
+        if name.parts[0] not in hidden and not imported and not (kit / name).exists():
             _copy(path, kit / name)
     for name in files_of(instructor):
-        mine = name.startswith("labs/") and name.endswith(".py")
         given = is_for_students(name) and name not in ("server.py", "deploy/pixelwise.service")
-        given = given and not name.startswith(("checks/", "labs/"))
-        if mine or (given and not (kit / name).exists()):
+        if given and not name.startswith(("checks/", "labs/")) and not (kit / name).exists():
             _copy(instructor / name, kit / name)
     for folder, _, _ in os.walk(kit):
         Path(folder).chmod(0o755)

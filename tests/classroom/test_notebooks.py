@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.machinery import all_suffixes
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,30 @@ def test_kernels_see_the_submission_and_labkit_and_nothing_that_grades(tmp_path)
     for hidden in ("checks", "tests", ".env", "deploy/pixelwise.service", "bench"):
         assert not (kit / hidden).exists(), hidden
     assert not (notebooks.copy_for_kernels(away, ROOT, tmp_path / "empty") / "server.py").exists()
+
+
+def test_no_file_of_a_submission_is_imported_in_the_place_of_labkit(tmp_path):
+    theirs = tmp_path / "theirs"
+    forged = [f"labs/labkit/__init__{suffix}" for suffix in all_suffixes()]
+    forged += [f"labs/labkit{suffix}" for suffix in all_suffixes()]
+    forged += [
+        "labs/__pycache__/labkit.cpython-311.pyc",
+        "labs/requests/__init__.pyc",
+        "labs/labkit.py/x.txt",
+    ]
+    forged += ["labs/hints.toml", "requests/__init__.py"]
+    for name in forged:
+        if name != "labs/labkit.py":
+            (theirs / name).parent.mkdir(parents=True, exist_ok=True)
+            (theirs / name).write_text("mine")
+    kit = notebooks.copy_for_kernels(theirs, ROOT, tmp_path / "kit")
+    asks = "import os, labkit, requests; print(labkit.__file__, requests.__file__, sep=os.linesep)"
+    done = subprocess.run([sys.executable, "-c", asks], cwd=kit / "labs", capture_output=True, text=True)
+    labkit, requests = map(Path, done.stdout.split())
+    assert labkit == kit / "labs" / "labkit.py" and kit not in requests.parents
+    for name in ("labkit.py", "hints.toml"):
+        assert (kit / "labs" / name).read_bytes() == (ROOT / "labs" / name).read_bytes()
+    assert [path.name for path in (kit / "labs").rglob("*") if path.suffix in (".pyc", ".so")] == []
 
 
 # ---- In the sandbox -------------------------------------------------------------------------------------
