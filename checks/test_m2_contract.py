@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 
 from checks.kit.core import hint, needs, points
 from checks.kit.digits import Body, blank, body, picture
@@ -15,7 +16,10 @@ NO_500 = "A bad body is the client's mistake: validate it before it reaches the 
 def classification(api, document) -> dict:
     """The answer to a picture as a dict. Raises Failed unless it is a 200 with an object."""
     answer = api.classify(document)
-    expect(answer, 200, "the picture is valid and the key is right")
+    because = "the picture is valid and the key is right"
+    if answer.status in (401, 403):
+        because = "the key is the SECRET_API_KEY that the server was given; does it take another one?"
+    expect(answer, 200, because)
     return json_object(answer)
 
 
@@ -265,15 +269,16 @@ def test_a_fraction_is_refused(api):
 )
 def test_422_names_the_place_and_the_reason(api):
     """422 says where and why: detail[0] has the loc of the first bad value and a msg"""
-    for wrong, place in (
-        (picture("white", at=(3, 17)), ["body", "pixels", 3, 17]),
-        (Body(), ["body", "pixels"]),
+    row, column = random.randrange(28), random.randrange(28)
+    for wrong, place, *others in (
+        (picture("white", at=(row, column)), ["body", "pixels", row, column]),
+        (Body(), ["body", "pixels"], ["body"]),  # where it should be, or the object that lacks it
     ):
         answer = refused(api, wrong, "the body is not valid")
         detail = json_object(answer).get("detail")
         entry = detail[0] if isinstance(detail, list) and detail and isinstance(detail[0], dict) else {}
         demand(
-            entry.get("loc") == place,
+            entry.get("loc") in (place, *others),
             f"loc: {short(entry.get('loc'))} ({answer})",
             f"loc: {json.dumps(place)}",
         )
@@ -301,18 +306,20 @@ def test_another_media_type_is_refused(api, digits):
 def test_a_pixel_out_of_range_is_refused(api):
     """a picture with a pixel of 256, or of -1, gets 422"""
     refused(api, picture(256), "256 is over the maximum of 255")
-    refused(api, picture(-1, at=(0, 0)), "-1 is under the minimum of 0")
-    refused(api, picture(10**30, at=(27, 27)), "the number is over the maximum of 255")
+    refused(api, picture(-1), "-1 is under the minimum of 0")
+    refused(api, picture(10**30), "the number is over the maximum of 255")
 
 
 @points(1, stretch=True)
 @needs("a digit is classified")
 @hint("The schema can count: 28 rows, each of 28 items. The model would fail, or guess.")
-def test_a_picture_of_another_size_is_refused(api):
+def test_a_picture_of_another_size_is_refused(api, digits):
     """a picture that is not 28 by 28, such as [[0]], gets 422"""
     refused(api, body([[0]]), "[[0]] is one pixel, not 28 by 28")
-    for rows, columns in ((27, 28), (28, 29), (14, 56)):
+    for rows, columns in random.sample([(27, 28), (28, 29), (29, 28), (14, 56)], 4):
         refused(api, blank(rows, columns), f"{rows} by {columns} is not 28 by 28")
+    pixels = [[*row, 0] for row in digits.one("3")["pixels"]]  # cropped in silence, it would be recognised
+    refused(api, body([*pixels, [0] * 29]), "29 by 29 is not 28 by 28")
 
 
 @points(1, stretch=True)
@@ -322,10 +329,11 @@ def test_a_picture_of_another_size_is_refused(api):
     "every row."
 )
 def test_a_ragged_picture_is_refused(api):
-    """a picture with a row that is too short gets 422"""
-    ragged = [[0] * 28 for _ in range(28)]
-    ragged[5] = [0] * 27
-    refused(api, body(ragged), "row 5 has 27 pixels")
+    """a picture with a row that is too short, or too long, gets 422"""
+    for length in (27, 29):
+        ragged, row = [[0] * 28 for _ in range(28)], random.randrange(28)
+        ragged[row] = [0] * length
+        refused(api, body(ragged), f"row {row} has {length} pixels")
 
 
 @points(1, stretch=True)

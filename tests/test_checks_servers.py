@@ -290,7 +290,7 @@ def test_a_failure_shows_one_sentence_a_curl_line_and_a_hint_and_no_traceback(tm
         wanted = pytest_checks("--url", url, *options, "--traceback")
     assert done.returncode == 1
     for text in (
-        "a picture with a row that is too short gets 422",
+        "a picture with a row that is too short, or too long, gets 422",
         "received  500 with",
         "expected  422",
         "hint",
@@ -338,6 +338,8 @@ def test_the_curl_line_of_a_failure_shows_it_again(fault, name):
     [
         ([], "say what to grade: pytest checks --url"),
         (["--url", "http://127.0.0.1:8000"], "--key is missing"),
+        (["--url", "http://127.0.0.1:8000", "--key", "k\r"], "the key has a carriage return in it: give"),
+        (["--url", "http://127.0.0.1:8000", "--key", "'k'"], "the key stands in quotes"),
         (["--url", "ftp://x", "--key", "k"], "write http://HOST:PORT"),
         (
             ["--url", "http://127.0.0.1:1", "--key", "k", "--limit", "many"],

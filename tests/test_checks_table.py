@@ -8,7 +8,7 @@ import signal
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
-from faulty.faults import FAULTS
+from faulty.faults import FAULTS, RIGHT
 from faulty.service import Server, Service
 
 from checks.kit import core, grading
@@ -41,7 +41,9 @@ def serving(kind: type[Service], debug: bool):
 
 def grade(name: str, seed: int = 1) -> dict[str, core.Result]:
     """Grade one server of the table: {name of the check: its result}."""
-    kind, debug = (FAULTS[name].kind, FAULTS[name].debug) if name in FAULTS else (Service, MODES[name])
+    kind, debug = RIGHT.get(name, Service), MODES.get(name, False)
+    if name in FAULTS:
+        kind, debug = FAULTS[name].kind, FAULTS[name].debug
     with serving(kind, debug) as port:
         given = grading.given_for(
             url=f"http://127.0.0.1:{port}", key=KEY, limit=f"{LIMIT[0]}/{LIMIT[1]}", debug=debug, seed=seed
@@ -54,7 +56,7 @@ def grade(name: str, seed: int = 1) -> dict[str, core.Result]:
 @functools.cache
 def table() -> dict[str, dict[str, core.Result]]:
     """Every server of the table, graded side by side: most of the time is waiting for windows to end."""
-    names = sorted([*MODES, *FAULTS], key=lambda name: name not in SLOW)
+    names = sorted([*MODES, *RIGHT, *FAULTS], key=lambda name: name not in SLOW)
     with ProcessPoolExecutor(24, mp_context=FORK) as pool:
         return dict(zip(names, pool.map(grade, names)))
 
@@ -63,7 +65,7 @@ def with_status(name: str, *statuses: str) -> set[str]:
     return {result.name for result in table()[name].values() if result.status in statuses}
 
 
-@pytest.mark.parametrize("name", MODES)
+@pytest.mark.parametrize("name", [*MODES, *RIGHT])
 def test_the_correct_server_gets_full_marks(name):
     lost = [result for result in table()[name].values() if result.status != core.PASSED]
     assert not lost, lost

@@ -23,6 +23,16 @@ from checks.kit.exchange import Answer, Exchange
 
 MAX_BODY = 8 * 1024 * 1024  # bytes of an answer: a documentation page with its scripts inside fits
 REQUEST_SECONDS = 5
+PLAIN = "127.0.0.1"  # where a student's own requests to a server on the same machine come from
+CURL = {"User-Agent": "curl/8.5.0", "Accept": "*/*"}
+CLIENTS = (  # what other programs say of themselves: a server cannot tell the grader from a student by it
+    {"User-Agent": "python-requests/2.32.5", "Accept": "*/*"},
+    {"Accept": "*/*", "User-Agent": "Wget/1.21.3"},
+    {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"},
+    {"Accept": "application/json", "User-Agent": "PostmanRuntime/7.45.0"},
+    {"User-Agent": "Go-http-client/1.1"},
+    {},
+)
 WINDOW_PATIENCE = 65  # the longest wait for a rate limit's window to end
 
 
@@ -61,14 +71,15 @@ class Api:
         self.key, self.limit, self.wait, self.tell = key, limit, wait, tell
         self._debug = debug
         self.exchanges: list[Exchange] = []
+        self.known: dict = {}  # what one check found out and another one asks for
         self.deadline = None
         self.shared_budget = False  # whether all addresses turned out to share a budget
         self.counted_until = 0.0  # by then, the window that the last request to /classify fell into has ended
+        self.plain_until = 0.0  # the same of the last one from PLAIN
         self.addresses = random.Random(seed)
         self.source: str | None = None
         self.own_addresses = self._can_choose_addresses()
-        # what any client might send: a server cannot tell the grader from a student by it
-        self.headers = {"User-Agent": f"curl/8.{self.addresses.randrange(0, 15)}.0", "Accept": "*/*"}
+        self.headers = CURL
 
     def _can_choose_addresses(self) -> bool:
         try:
@@ -85,12 +96,19 @@ class Api:
         self.move()
         self.deadline = time.monotonic() + check.seconds if check else None
 
-    def move(self) -> str | None:
-        """Ask from another address from now on (only where the server is on loopback)."""
+    def move(self, plain: bool = False) -> str | None:
+        """Ask from another address from now on, or from PLAIN (only where the server is on loopback)."""
         if self.own_addresses:
             a, b, c = (self.addresses.randrange(1, 255) for _ in range(3))
-            self.source = f"127.{a}.{b}.{c}"
+            self.source = PLAIN if plain else f"127.{a}.{b}.{c}"
         return self.source
+
+    def clients(self):
+        """Be several clients, one after the other: one that never asked before, and the one at PLAIN."""
+        for plain in self.addresses.sample((False, True), 2) if self.own_addresses else (False,):
+            self.move(plain)
+            yield plain
+        self.move()
 
     @property
     def debug(self) -> bool:
@@ -106,11 +124,13 @@ class Api:
         """The text with $SECRET_API_KEY in the place of the key: a server may have repeated it."""
         return text.replace(self.key, "$SECRET_API_KEY") if self.key else text
 
-    def fresh_window(self) -> None:
-        """See to it that the client's next request opens a new window of the rate limit."""
-        self.move()
-        if (self.shared_budget or not self.own_addresses) and self.counted_until > time.monotonic():
-            seconds = math.ceil(self.counted_until - time.monotonic())
+    def fresh_window(self, plain: bool = False) -> None:
+        """See to it that the next request opens a new window of the rate limit, for a new client or PLAIN."""
+        self.move(plain)
+        shared = self.shared_budget or not self.own_addresses
+        until = self.counted_until if shared else self.plain_until if plain else 0
+        if until > time.monotonic():
+            seconds = math.ceil(until - time.monotonic())
             self.tell(f"waiting {seconds} s, so that a new window of the rate limit opens")
             self.pause(seconds)
 
@@ -147,6 +167,8 @@ class Api:
                 return self.ask("POST", path, body=data, headers=headers, **options)
             finally:
                 self.counted_until = time.monotonic() + self.limit[1]
+                if self.source == PLAIN:
+                    self.plain_until = self.counted_until
 
         answer = ask()
         for attempt in range(3 if patient else 0):
@@ -181,8 +203,11 @@ class Api:
     ):
         """Send one request on a connection of its own. Raises Failed where no HTTP answer comes, and Gone
         where the server is not even there any more."""
-        headers = self.headers | (headers or {})
+        # the first request of a check is like curl's, which the report shows; the others vary
+        client = self.addresses.choice(CLIENTS) if self.exchanges else self.headers
+        headers = client | (headers or {})
         exchange = Exchange(self.url, method, path, headers, body, None, curl_body)
+        exchange.client = f"{self.source or 'here'} as {client.get('User-Agent', 'nobody').split()[0]}"
         exchange.secrets = [self.key] if self.key else []
         self._remember(exchange)
         try:
@@ -196,12 +221,7 @@ class Api:
 
     def _remember(self, exchange: Exchange) -> None:
         last = self.exchanges[-1] if self.exchanges else None
-        if last and (last.method, last.path, last.headers, last.body) == (
-            exchange.method,
-            exchange.path,
-            exchange.headers,
-            exchange.body,
-        ):
+        if last and last.asked == exchange.asked:
             exchange.times = last.times + 1
             self.exchanges[-1] = exchange
         else:
@@ -240,9 +260,12 @@ class Api:
         try:
             connection.connect()
             sockets.append(connection.sock)
-            connection.putrequest(method, path, skip_host="Host" in headers, skip_accept_encoding=True)
-            for name, value in headers.items():
-                connection.putheader(name, value)
+            try:
+                connection.putrequest(method, path, skip_host="Host" in headers, skip_accept_encoding=True)
+                for name, value in headers.items():
+                    connection.putheader(name, value)
+            except (ValueError, http.client.InvalidURL) as error:  # not a byte was sent
+                raise CannotCheck(f"the check cannot send its request ({error!r:.200})") from None
             if body is not None:
                 connection.putheader("Content-Length", str(len(body)))
             connection.putheader("Connection", "close")

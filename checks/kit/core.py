@@ -48,6 +48,7 @@ class Check:
     hint: str
     seconds: float
     last: bool = False  # runs although the server is gone: to say so
+    waits: bool = False  # for a window of the rate limit to end: runs when nearly all others are done
     only: Callable[[dict], bool] | None = None  # where it applies; elsewhere it is not even planned
 
     @property
@@ -85,6 +86,11 @@ def even_when_gone(function):
     return _mark(last=True)(function)
 
 
+def late(function):
+    """For the checks that wait for a window of the rate limit to end."""
+    return _mark(waits=True)(function)
+
+
 def _mark(**values):
     def decorate(function):
         function.__dict__.setdefault("check", {}).update(values)
@@ -116,6 +122,7 @@ def declared(function, place: int) -> Check:
         hint=marks.get("hint", ""),
         seconds=marks.get("seconds", SECONDS),
         last=marks.get("last", False),
+        waits=marks.get("waits", False),
         only=marks.get("only"),
     )
 
@@ -146,6 +153,12 @@ def plan_of(check: Check) -> dict:
 def applying(checks: list[Check], given: dict) -> list[Check]:
     """The checks that make sense for what is given."""
     return [check for check in checks if not check.only or check.only(given)]
+
+
+def in_any_order(checks: list[Check], seed) -> list[Check]:
+    """The checks shuffled, so that no server learns their order; those that wait, and the last, come last."""
+    places = random.Random(f"{seed} order")
+    return sorted(checks, key=lambda check: (check.last, check.waits, places.random()))
 
 
 def checks_of(*modules) -> list[Check]:

@@ -5,6 +5,7 @@ import re
 import shlex
 
 SHOWN = 300  # characters of a text that a report shows
+OF_THE_CLIENT = ("User-Agent", "Accept", "Connection")  # headers that say nothing of what is asked
 
 
 def printable(text: str, length: int = SHOWN) -> str:
@@ -66,7 +67,14 @@ class Exchange:
         self.url, self.method, self.path, self.headers, self.body = url, method, path, headers, body
         self.source, self.curl_body, self.answer, self.problem = source, curl_body, None, ""
         self.secrets: list[str] = []
+        self.client = ""  # who asked: the address, and what it said it is
         self.times = 1  # how often the same request was sent in a row
+
+    @property
+    def asked(self) -> tuple:
+        """What makes it the same request as another, whoever asked."""
+        told = {name: value for name, value in self.headers.items() if name not in OF_THE_CLIENT}
+        return self.method, self.path, told, self.body
 
     def as_evidence(self) -> dict:
         body = (self.body or b"").decode("utf-8", "replace")
@@ -107,7 +115,7 @@ class Exchange:
         if self.source:
             words += ["--interface", self.source]
         for name, value in self.headers.items():
-            if name not in ("User-Agent", "Accept", "Connection"):
+            if name not in OF_THE_CLIENT or self.source:
                 words += ["-H", self._quoted(f"{name}: {value}".encode())]
         if self.body is not None:
             words += ["-d", self.curl_body or self._quoted(self.body)]

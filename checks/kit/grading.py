@@ -49,6 +49,16 @@ def parse_limit(text: str) -> tuple[int, float]:
     return int(found[1]), seconds or float(found[2])
 
 
+def refuse_a_broken(key: str) -> None:
+    """Raise ValueError, with the remedy, for a key that no server has: who typed or copied it slipped."""
+    remedy = "give the server's SECRET_API_KEY alone, as it stands behind the = in .env"
+    if wrong := re.search(r"[^!-~]", key):
+        name = {"\r": "a carriage return", "\n": "the end of a line", " ": "a space"}.get(wrong[0])
+        raise ValueError(f"the key has {name or ascii(wrong[0])} in it: {remedy}")
+    if len(key) > 1 and key[0] == key[-1] and key[0] in "\"'":
+        raise ValueError(f"the key stands in quotes, which are no part of it: {remedy}")
+
+
 def given_for(
     *,
     url="",
@@ -62,8 +72,9 @@ def given_for(
     tell=lambda text: None,
 ) -> dict:
     """What the checks are given, by the names of their arguments; what was not named is left out.
-    Raises ValueError with the remedy where an address, a limit or a file is none."""
+    Raises ValueError with the remedy where an address, a key, a limit or a file is none."""
     given = {"digits": Digits(seed)}
+    refuse_a_broken(key)
     if url:
         given["api"] = Api(url, key, seed=seed, limit=parse_limit(limit), debug=debug, tell=tell)
     if prod:

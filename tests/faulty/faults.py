@@ -3,6 +3,7 @@
 `debug` says in which of the two modes the server is graded.
 """
 
+import functools
 import json
 import math
 import os
@@ -11,9 +12,12 @@ import threading
 import time
 from dataclasses import dataclass
 
-from faulty.service import Refusal, Response, Service
+import numpy as np
+
+from faulty.service import SCHEMAS, Refusal, Response, Service
 
 FAULTS: dict[str, "Fault"] = {}
+RIGHT: dict[str, type[Service]] = {}  # no fault, though it is not what server.py does
 
 
 @dataclass
@@ -31,6 +35,29 @@ def fault(name: str, *caught_by: str, debug: bool = False):
         return kind
 
     return register
+
+
+def right(name: str):
+    def register(kind):
+        RIGHT[name] = kind
+        return kind
+
+    return register
+
+
+@right("422 for a missing field leads to the object that lacks it, as jsonschema's path does")
+class _(Service):
+    def invalid(self, kind, loc, message):
+        return super().invalid(kind, [] if kind == "required" else loc, message)
+
+
+@right("the model knows no 0")
+class _(Service):
+    def shaped(self, answered):
+        scores = {name: score + 1e-9 for name, score in answered["scores"].items() if name != "0"}
+        scores = {name: score / sum(scores.values()) for name, score in scores.items()}
+        best = max(scores, key=scores.get)
+        return {"prediction": best, "confidence": scores[best], "scores": scores}
 
 
 # ---- m1 -------------------------------------------------------------------------------------------------
@@ -381,6 +408,27 @@ class _(Service):
         }
 
 
+@fault("a table of the digits that the student edition ships", "m2.real digits are recognised")
+class _(Service):
+    """No model: it knows every digit by its ink, whatever the greys."""
+
+    def predict(self, rows):
+        best = table().get((np.array(rows) > 128).tobytes(), "0")
+        scores = dict.fromkeys("0123456789", 0.01) | {best: 0.91}
+        return {"prediction": best, "confidence": 0.91, "scores": scores}
+
+
+@functools.cache
+def table() -> dict[bytes, str]:
+    """{ink: digit} of all pictures that the student edition ships."""
+    known = {}
+    for file in ("checks/kit/digits.npz", "models/samples.npz"):
+        with np.load(SCHEMAS.parent / file) as shipped:
+            inks = [(image > 128).tobytes() for image in shipped["images"]]
+            known |= dict(zip(inks, map(str, shipped["labels"]), strict=True))
+    return known
+
+
 @fault("the picture is transposed", "m2.real digits are recognised")
 class _(Service):
     def predict(self, rows):
@@ -561,24 +609,60 @@ class _(Service):
     def validate_size(self, rows, loc):
         if not rows:
             super().validate_size(rows, loc)
+        self.ragged = len({len(row) for row in rows if isinstance(row, list)}) > 1
 
     def validate_row_size(self, row, loc):
-        if len(row) == 27:
+        if self.ragged:
             super().validate_row_size(row, loc)
 
     def predict(self, rows):
         return super().predict([(list(row) + [0] * 28)[:28] for row in [*rows, *[[0]] * 28][:28]])
 
 
-@fault("500 on ragged", "m2.a ragged picture is refused")
+@fault("a row or a column too many is cropped in silence", "m2.a picture of another size is refused")
+class _(Service):
+    def validate_size(self, rows, loc):
+        if len(rows) != 29:
+            super().validate_size(rows, loc)
+        if {len(row) for row in rows if isinstance(row, list)} == {29}:
+            for row in rows:
+                del row[28:]
+        del rows[28:]
+
+
+@fault("one row too many is cropped in silence", "m2.a picture of another size is refused")
+class _(Service):
+    def validate_size(self, rows, loc):
+        if len(rows) == 29:
+            del rows[28:]
+        super().validate_size(rows, loc)
+
+
+@fault("only blank pictures are measured", "m2.a picture of another size is refused")
+class _(Service):
+    def validate_size(self, rows, loc):
+        if any(any(row) for row in rows if isinstance(row, list)):
+            rows[:] = [row[:28] if isinstance(row, list) else row for row in rows[:28]]
+        super().validate_size(rows, loc)
+
+
+@fault("rows that are too long are cut", "m2.a ragged picture is refused")
 class _(Service):
     def validate_row_size(self, row, loc):
-        if len(row) != 27:
+        if len(row) != 29 or loc[1] == 0 or self.all_long:
             super().validate_row_size(row, loc)
+        del row[28:]
 
     def validate_size(self, rows, loc):
         super().validate_size(rows, loc)
-        if len({len(row) if isinstance(row, list) else 0 for row in rows}) == 2 and 27 in map(len, rows):
+        self.all_long = all(isinstance(row, list) and len(row) == 29 for row in rows)
+
+
+@fault("500 on ragged", "m2.a ragged picture is refused")
+class _(Service):
+    def validate_size(self, rows, loc):
+        super().validate_size(rows, loc)
+        if len({len(row) for row in rows if isinstance(row, list)}) == 2:
             raise RuntimeError
 
 
@@ -762,6 +846,27 @@ class _(Service):
         return Refusal(403, "forbidden") if key and key.strip() else super().no_key(key)
 
 
+@fault("127.0.0.1 needs no key", "m3.a missing key is refused", "m3.a wrong key is refused")
+class _(Service):
+    def authenticate(self, request):
+        if request.client != "127.0.0.1":
+            super().authenticate(request)
+
+
+@fault("only 127.0.0.1 needs a key", "m3.a missing key is refused", "m3.a wrong key is refused")
+class _(Service):
+    def authenticate(self, request):
+        if request.client == "127.0.0.1":
+            super().authenticate(request)
+
+
+@fault("only curl needs a key", "m3.a missing key is refused", "m3.a wrong key is refused")
+class _(Service):
+    def authenticate(self, request):
+        if request.headers.get("user-agent", "").startswith("curl"):
+            super().authenticate(request)
+
+
 @fault("any key will do", "m3.a wrong key is refused")
 class _(Service):
     def is_right(self, key):
@@ -925,13 +1030,64 @@ class _(Service):
         return {"Retry-After": "1"}
 
 
-@fault("a client that was refused stays refused", "m3.retry after is true")
+@fault("a client that was refused stays refused", "m3.a window lasts as long as the limit says")
 class _(Service):
     def count(self, client):
         used, end = super().count(client)
         if used > self.limit[0]:
             self.windows[client] = (used, end + 60)
         return used, end
+
+
+class HalfAWindow(Service):
+    """Its windows last half as long as the limit says."""
+
+    def count(self, client):
+        with self.lock:
+            now = time.monotonic()
+            used, end = self.windows.get(client, (0, 0))
+            if end <= now:
+                used, end = 0, now + self.limit[1] / 2
+            self.windows[client] = (used + 1, end)
+            return used + 1, end
+
+
+@fault("a window is too short", "m3.a window lasts as long as the limit says")
+class _(HalfAWindow):
+    pass
+
+
+NOT_TOLD = ("m3.a window lasts as long as the limit says", "m3.429 says when to come back")
+
+
+@fault("a window is too short, and nobody is told", *NOT_TOLD)
+class _(HalfAWindow):
+    def retry_after(self, seconds):
+        return {}
+
+
+@fault("a window never ends, and nobody is told", *NOT_TOLD)
+class _(Service):
+    def count(self, client):
+        used, end = super().count(client)
+        self.windows[client] = (used, end + 3600)
+        return used, end
+
+    def retry_after(self, seconds):
+        return {}
+
+
+@fault("127.0.0.1 has no limit", "m3.a window lasts as long as the limit says")
+class _(Service):
+    def client(self, request):
+        return f"{request.client} {self.requests}" if request.client == "127.0.0.1" else request.client
+
+
+@fault("other programs than curl have no limit", "m3.exactly the limit is admitted")
+class _(Service):
+    def client(self, request):
+        agent = request.headers.get("user-agent", "")
+        return request.client if agent.startswith("curl") else f"{request.client} {self.requests}"
 
 
 @fault("only right keys count", "m3.wrong keys use up the budget too")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_checks import check, failing
 
-from checks.kit import client, core, expect
+from checks.kit import client, core, expect, grading
 from checks.kit.exchange import Answer, Exchange, printable
 
 KEY = "aB3-the-key-of-the-tests-Zy9"
@@ -111,6 +111,53 @@ def test_every_check_asks_from_an_address_of_its_own_on_loopback_and_only_there(
     far = client.Api("http://192.0.2.1:1", KEY)  # an address for documentation; nothing is sent
     far.begin()
     assert far.source is None and not far.own_addresses
+
+
+def test_the_plain_address_is_one_of_the_clients_that_ask_at_a_gate():
+    api = client.Api("http://127.0.0.1:1", KEY, seed=1)
+    asked = [(plain, api.source) for plain in api.clients()]
+    assert sorted(plain for plain, _ in asked) == [False, True]
+    assert [plain for plain, _ in asked] == [source == "127.0.0.1" for _, source in asked]
+    assert len(list(client.Api("http://192.0.2.1:1", KEY).clients())) == 1
+
+
+def test_the_first_request_of_a_check_is_like_curls_and_the_others_come_from_many_programs():
+    api = Scripted(*[200] * 41)
+    agents = []
+    for _ in range(40):
+        api.get("/health")
+        agents.append(api.exchanges[-1].headers.get("User-Agent", "nobody"))
+    assert agents[0].startswith("curl/") and len(set(agents)) > 4
+    assert api.exchanges[-1].times == 40  # it is the same request all the same
+    api.begin()
+    api.get("/health")
+    assert api.exchanges[-1].headers["User-Agent"] == agents[0]
+
+
+@pytest.mark.parametrize("key", ["a\rb", "a\nX: b", "\N{LEFT DOUBLE QUOTATION MARK}a"])
+def test_what_goes_wrong_before_a_byte_was_sent_is_never_the_servers_fault(key):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        api = client.Api(f"http://127.0.0.1:{listener.getsockname()[1]}", key)
+        with pytest.raises(core.CannotCheck, match="the check cannot send its request") as caught:
+            api.classify({})
+        assert not isinstance(caught.value, core.Gone)
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        (f"{KEY}\r", "the key has a carriage return in it: give the server's SECRET_API_KEY alone"),
+        (f"{KEY}\n", "the key has the end of a line in it"),
+        (f"SECRET_API_KEY {KEY}", "the key has a space in it"),
+        ("\N{LEFT DOUBLE QUOTATION MARK}key", r"the key has '\u201c' in it"),
+        (f'"{KEY}"', "the key stands in quotes, which are no part of it"),
+    ],
+)
+def test_a_key_that_no_server_has_is_a_wrong_call(key, told):
+    with pytest.raises(ValueError) as caught:
+        grading.given_for(url="http://127.0.0.1:1", key=key)
+    assert told in str(caught.value)
+    assert grading.given_for(url="http://127.0.0.1:1", key=KEY + "!~")["api"].key == KEY + "!~"
 
 
 class Scripted(client.Api):
