@@ -66,7 +66,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--box", action="store_true", help="m4 on a fresh production machine: root, one at a time"
     )
-    made.add_argument("--seed", type=int, default=0, help="choose other digits")
+    made.add_argument(
+        "--seed", type=int, help="the secret of the class (default: that of --out, else a new one)"
+    )
     made.add_argument(
         "--as", dest="kind", choices=["one", "class"], help="what PATH is, where that is not plain"
     )
@@ -75,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
 
 def command(asked) -> int:
     """Find what is to be graded, and grade it; returns the exit status. Raises Usage."""
-    options = {"limit": asked.limit, "milestone": asked.milestone, "seed": asked.seed}
+    options = {"limit": asked.limit, "milestone": asked.milestone}
     if asked.box:
         options["box"] = True
         if asked.dask or os.geteuid():

@@ -12,7 +12,7 @@ from checks.kit.core import UNCHECKED
 from checks.kit.grading import in_order
 from checks.report.model import clean
 
-TAKEN = {"gradebook.csv", "index.html", "changes.csv"}  # what stands beside the students' folders
+TAKEN = {"gradebook.csv", "index.html", "changes.csv", "seed.txt"}  # what stands beside the students' folders
 
 
 def write_class(out: Path, names: Iterable[str]) -> list[dict]:

@@ -12,7 +12,7 @@ from rich.text import Text
 from checks.classroom.box import with_box
 from checks.classroom.gradebook import write_class
 from checks.classroom.handed_in import HandedIn, Usage, find_submissions, is_clutter, pack, unreadable
-from checks.classroom.outdated import grader_digests
+from checks.classroom.outdated import grader_digests, seed_of_class
 from checks.classroom.records import GRADED, NOT_GRADED, NOT_YET, load, save
 from checks.classroom.screen import Live, Plain, tell_changes
 from checks.classroom.worker import STOP, grade, task_for
@@ -45,6 +45,14 @@ def prepare(folder: Path) -> None:
         files.prepare(folder)
     except OSError as problem:
         raise Usage(cannot_write(problem, folder)) from None
+
+
+def keep_seed(folders: tuple[Path, ...], asked: int | None) -> int:
+    """`seed_of_class`. Raises Usage."""
+    try:
+        return seed_of_class(folders, asked)
+    except OSError as problem:
+        raise Usage(cannot_write(problem, folders[0])) from None
 
 
 def default_jobs() -> int:
@@ -153,6 +161,7 @@ def command_class(path: Path, asked, options: dict) -> int:
         )
     folders = {name: asked.out / name for name in submissions}
     prepare(asked.out)
+    options["seed"] = keep_seed((asked.out,), asked.seed)
     changes = grade_class(submissions, folders, options, asked)
     try:
         grades = write_class(asked.out, submissions)
@@ -181,6 +190,7 @@ def command_class(path: Path, asked, options: dict) -> int:
 def command_one(path: Path, name: str, asked, options: dict, folder: Path) -> int:
     """Grade one submission and show its report; returns the exit status."""
     prepare(folder)
+    options["seed"] = keep_seed((folder, folder.parent), asked.seed)  # the latter's, where it is a class
     changes = grade_class({name: HandedIn((("", path),))}, {name: folder}, options, asked)
     record = load(folder)
     console = Console(highlight=False)

@@ -53,7 +53,7 @@ def task_for(
         "options": options,
         "seconds": seconds,
         "alone": False,
-        "seed": seed_of(name, options["seed"]),
+        "seed": seed_of(name, submission, options["seed"]),
         "milestones": sorted(milestones),
         "kept": kept,
         "labs": old["labs"] if kept else None,

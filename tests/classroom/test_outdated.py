@@ -29,9 +29,21 @@ def test_the_limit_and_the_seed_count_and_the_jobs_do_not():
     assert one != outdated.grader_digests({"limit": "30/minute", "milestone": "", "seed": 1})
 
 
-def test_seeds_differ_between_students_and_not_between_runs():
-    assert outdated.seed_of("ada", 0) == outdated.seed_of("ada", 0)
-    assert len({outdated.seed_of("ada", 0), outdated.seed_of("ben", 0), outdated.seed_of("ada", 1)}) == 3
+def test_seeds_differ_between_students_submissions_and_classes_and_not_between_runs():
+    told = [("ada", "one", 0), ("ben", "one", 0), ("ada", "two", 0), ("ada", "one", 1)]
+    assert [outdated.seed_of(*one) for one in told] == [outdated.seed_of(*one) for one in told]
+    assert len({outdated.seed_of(*one) for one in told}) == 4
+
+
+def test_the_seed_of_a_class_is_a_secret_that_is_kept_with_its_grades(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    other.mkdir()
+    seed = outdated.seed_of_class([one], None)
+    assert seed == outdated.seed_of_class([one], None) != outdated.seed_of_class([other], None)
+    assert seed == outdated.seed_of_class([other / "ada", one], None)
+    assert (one / "seed.txt").stat().st_mode & 0o077 == 0
+    assert outdated.seed_of_class([one], 7) == outdated.seed_of_class([one], None) == 7
 
 
 def test_every_milestone_has_a_digest_of_its_own():

@@ -52,6 +52,23 @@ def knows_the_grader_by_its_address(place):
     place.server(kind=STRICT % 'request.client == "127.0.0.1" and request.path != "/health"', lazy=True)
 
 
+@hostile(NO_MORE)
+def opens_its_gates_when_it_is_started_again(place):
+    """has no limit and asks for no key with DEBUG=true, as the grader starts it for the second time"""
+    place.server(
+        kind="""
+    def authenticate(self, request):
+        if not self.debug: super().authenticate(request)
+    def allowed(self): return 10**6 if self.debug else super().allowed()"""
+    )
+
+
+@hostile(LAZY)
+def is_strict_to_all_but_127_0_0_1(place):
+    """asks everybody for a key, as it should, but students on the same machine"""
+    place.server(kind=STRICT % 'request.client != "127.0.0.1" and request.path == "/classify"', lazy=True)
+
+
 @hostile(LAZY)
 def knows_the_grader_by_the_order_of_its_requests(place):
     """is strict to its first three pictures"""
