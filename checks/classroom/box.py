@@ -48,7 +48,9 @@ def with_box(task: dict) -> dict | None:
     names = {check.name for check in online}
     told = record["report"]
     kept = [core.Result(**one) for one in told["results"] if one["name"] not in names]
-    header = {name: told[name] for name in ("url", "seed", "started", "versions")} | {"planned": []}
+    header = {name: told[name] for name in ("student", "graded", "url", "seed", "started", "versions")} | {
+        "planned": []
+    }
     record["report"] = build(header, [*kept, *results], now())
     return record
 

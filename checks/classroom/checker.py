@@ -8,6 +8,9 @@ import threading
 
 from checks.kit import grading
 
+LARGEST = 100_000  # bytes of a question
+MOST_AT_ONCE = 64  # threads, those of the grader included
+
 
 class Checker:
     """Runs checks for the kernels, and answers with their results as JSON; at 127.0.0.1, while `with` lasts.
@@ -28,7 +31,9 @@ class Checker:
 
             def do_POST(self):
                 try:
-                    length = min(int(self.headers.get("Content-Length") or 0), 100_000)
+                    length = int(self.headers.get("Content-Length") or 0)
+                    if not 0 <= length <= LARGEST:  # read(-1) would read all that there is
+                        raise ValueError(f"a body of {length} bytes; {LARGEST} are the most")
                     answer = checker.answer(json.loads(self.rfile.read(length)))
                 except (ValueError, TypeError, KeyError, LookupError, RecursionError) as problem:
                     answer = f"the checker does not understand this: {problem!r:.200}"
@@ -45,6 +50,11 @@ class Checker:
         class Server(http.server.ThreadingHTTPServer):
             daemon_threads = True
             block_on_close = False  # a check of a server that hangs may last longer than we do
+
+            def process_request(self, request, client_address):
+                if threading.active_count() > MOST_AT_ONCE:  # each of them is a thread out here
+                    return self.shutdown_request(request)
+                return super().process_request(request, client_address)
 
             def handle_error(self, request, client_address):
                 pass

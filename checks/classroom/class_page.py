@@ -33,7 +33,7 @@ def class_page(grades: list[dict], details: dict[str, str] = {}, changes: dict[s
     graded = [grade for grade in grades if grade["status"] == GRADED]
     others = [grade for grade in grades if grade["status"] != GRADED]
     earned = [grade["earned"] for grade in graded]
-    full = sum(grade["earned"] == grade["points"] for grade in graded)
+    full = sum(grade["earned"] >= grade["points"] for grade in graded)
     facts = {"submissions": len(grades), "graded": len(graded)}
     facts |= dict(Counter(grade["status"] for grade in others))
     if graded:
@@ -83,7 +83,12 @@ def _problems(grades: list[dict], details: dict[str, str]) -> Markup:
 
 
 def _bin(grade: dict) -> int:
-    return min(int(BINS * grade["earned"] / (grade["points"] or 1)), BINS - 1)
+    return min(int(BINS * _share(grade)), BINS - 1)
+
+
+def _share(grade: dict) -> float:
+    """The part of the points that was earned; with a bonus it may be all and more, and is 1 all the same."""
+    return min(1.0, grade["earned"] / (grade["points"] or 1))
 
 
 def _bin_name(number: int) -> str:
@@ -110,8 +115,7 @@ def _histogram(graded: list[dict]) -> Markup:
                 fill("bar", number=number, count=count, title=title, height=f"{tall:.1f}", **shape, **text)
             )
         labels.append(fill("tick", x=f"{x:g}", text=f"{100 * number // BINS}"))
-    shares = [grade["earned"] / (grade["points"] or 1) for grade in graded]
-    median = f"{width * statistics.median(shares):.1f}"
+    median = f"{width * statistics.median(map(_share, graded)):.1f}"
     return fill("histogram", bars=join(bars), ticks=join(labels), median=median)
 
 
@@ -239,7 +243,7 @@ def _students(grades: list[dict]) -> Markup:
                 status=grade["status"],
                 css=PASSED if graded else "could",
                 points=f"{grade['earned']:g} of {grade['points']:g}" if graded else "",
-                share=f"{100 * grade['earned'] / (grade['points'] or 1) if graded else 0:.1f}",
+                share=f"{100 * _share(grade) if graded else 0:.1f}",
                 counts=told if graded else "",
             )
         )

@@ -7,16 +7,19 @@ itself is never believed.
 import base64
 import contextlib
 import ctypes
+import dataclasses
 import inspect
 import json
 import os
 import pickle
 import platform
 import re
+import resource
 import secrets
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -42,6 +45,45 @@ NO_UNIT = "it needs a unit file, and the submission has none: deploy/pixelwise.s
 DOUBT = re.compile("no whole answer within|took longer than the window|time for this check was used up")
 
 
+TIME_IS_UP = signal.SIGUSR1  # what is known then stands
+MEMORY = 2 << 30  # bytes, of the process that grades
+LABS_SECONDS = 600  # for the labs of a submission, beside its own time limit
+
+
+class Late(BaseException):
+    """The time limit is over. No check takes this for a fault of its own."""
+
+
+def wanted_of(task: dict) -> set[str]:
+    """The milestones that are to be graded."""
+    named = set(filter(None, task["options"]["milestone"].split(",")))
+    return set(task["milestones"]) & (named or set(TITLES))
+
+
+def asked(results) -> list[core.Result]:
+    """What was found out by asking the server."""
+    return [one for one in results if one.milestone != "m4" and one.status != core.UNCHECKED]
+
+
+def left_out(results, milestones, why: str) -> list[core.Result]:
+    """What nobody could ask the server: it could not be checked. m5 is optional and not counted."""
+    known = {result.name for result in results}
+    return [
+        core.unchecked(check, why)
+        for check in grading.all_checks()
+        if check.milestone in milestones and check.milestone != "m5"
+        if not asks_for(check, "prod") and check.name not in known
+    ]
+
+
+def over_its_limit(seconds: float, results) -> str:
+    """Why there is no grade, or no more of one."""
+    limit = f"over its time limit of {seconds:g} s"
+    if asked(results):
+        return f"{limit}: what was not reached could not be checked (--seconds gives more)"
+    return f"{limit}: look at what it waits for, or give more --seconds"
+
+
 def asks_for(check: core.Check, argument: str) -> bool:
     """Whether a check takes this argument."""
     return argument in inspect.signature(check.function).parameters
@@ -53,27 +95,33 @@ class Grading:
     def __init__(self, task: dict, scratch: Path, tell):
         self.task, self.scratch, self.tell = task, scratch, tell
         self.options, self.seed = task["options"], task["seed"]
-        asked = set(filter(None, self.options["milestone"].split(",")))
-        self.wanted = set(task["milestones"]) & (asked or set(TITLES))
+        self.wanted = wanted_of(task)
         self.results: dict[str, core.Result] = {}
         for kept in task["kept"]:  # results of the milestones that are not graded again
             self.results[kept["name"]] = core.Result(**kept)
         self.timings: dict[str, float] = {}
         self.log = ""
+        self.at = "the start"
         self.notes: list[str] = []
 
     def run(self) -> dict:
         """The record of the submission; see gradebook.py."""
         began, started = time.monotonic(), now()
         why = detail = ""
-        again = False
+        again = graded = False
         root = labs = None
         try:
             root = self.fetch()
             self.grade_unit(root)
             self.grade_server(root)
+            graded = True
         except CannotGrade as problem:
             why, detail, again = str(problem), problem.detail, problem.again
+            self.leave_out(why)
+        except Late:
+            known = self.results.values()
+            why, detail = over_its_limit(self.task["seconds"], known), f"it was at: {self.at}"
+            graded = bool(asked(known))
             self.leave_out(why)
         if root:
             labs = self.rerun_notebooks(root)
@@ -90,6 +138,7 @@ class Grading:
             labs=labs,
             seconds={name: round(seconds, 2) for name, seconds in self.timings.items()},
             again=again,
+            graded=graded,
         )
 
     def fetch(self) -> Path:
@@ -117,7 +166,9 @@ class Grading:
         self.results[result.name] = result
         told = self.results.values()
         earned, points = (sum(getattr(one, name) for one in told) for name in ("earned", "points"))
-        self.tell({"at": result.name, "earned": earned, "of": points})
+        self.at = result.name
+        told = dataclasses.asdict(result) | {"evidence": []}  # for the case that this process breaks
+        self.tell({"at": result.name, "earned": earned, "of": points, "result": told})
 
     def grade_unit(self, root: Path) -> None:
         """The part of m4 that needs no machine."""
@@ -156,12 +207,14 @@ class Grading:
             except CannotGrade as problem:  # it did serve with DEBUG=false: that grade stands
                 self.leave_out(f"with DEBUG=true, {problem}")
 
+    def late(self, *_):
+        """What TIME_IS_UP does, once: what is cleared up after it is left alone."""
+        signal.signal(TIME_IS_UP, signal.SIG_IGN)
+        raise Late
+
     def leave_out(self, why: str) -> None:
-        """What nobody could ask the server: it could not be checked. m5 is optional and not counted."""
-        for check in grading.all_checks():
-            online = asks_for(check, "prod") or check.milestone == "m5"
-            if check.milestone in self.wanted and not online and check.name not in self.results:
-                self.results[check.name] = core.unchecked(check, why)
+        for result in left_out(self.results.values(), self.wanted, why):
+            self.results[result.name] = result
 
     @contextlib.contextmanager
     def serving(self, root: Path, debug: bool):
@@ -228,9 +281,15 @@ class Grading:
 
         began, out = time.monotonic(), self.scratch / "labs"
         out.mkdir()
-        self.tell({"at": "runs the notebooks again"})
+        signal.signal(TIME_IS_UP, self.late)
+        self.tell({"at": "runs the notebooks again", "labs": LABS_SECONDS})
         try:
             evidence = rerun(root, ROOT, sandbox, out)
+        except Late:
+            self.notes.append(
+                f"the notebooks took longer than {LABS_SECONDS} s, and were not run to their end"
+            )
+            return None
         except Exception as problem:  # evidence, not points: the grade stands without it
             self.notes.append(f"the notebooks could not be run again ({problem!r:.200})")
             return None
@@ -255,12 +314,18 @@ def record_of(
     labs=None,
     seconds=None,
     again=False,
+    graded=False,
 ) -> dict:
-    """The record of a submission: all that its pages are made of. again: it says nothing about the
-    submission, so that the next run grades it again."""
+    """The record of a submission: all that its pages are made of. why: why it could not be graded; or, if
+    graded all the same, why no more was found out. again: it says nothing about the submission, so that the
+    next run grades it again."""
     times = times or (now(),)
-    doubtful = any(one.status == core.UNSTABLE or DOUBT.search(one.received + one.reason) for one in results)
+    doubtful = (graded and why) or any(
+        one.status == core.UNSTABLE or DOUBT.search(one.received + one.reason) for one in results
+    )
     header = {
+        "student": task["name"],
+        "graded": graded,
         "url": URL,
         "seed": task["seed"],
         "started": times[0],
@@ -270,7 +335,7 @@ def record_of(
     return {
         "version": VERSION,
         "name": task["name"],
-        "status": NOT_GRADED if why else GRADED,
+        "status": GRADED if graded else NOT_GRADED,
         "why": why,
         "detail": clean(detail),
         "seed": task["seed"],
@@ -282,7 +347,7 @@ def record_of(
         "labs": labs,
         "seconds": seconds or {},
         "again": again,
-        "doubtful": doubtful and not task["alone"],
+        "doubtful": bool(doubtful) and not task["alone"],
         "limit": task["seconds"],
     }
 
@@ -290,22 +355,39 @@ def record_of(
 # ---- The process ---------------------------------------------------------------------------------------
 
 
+def bounded() -> None:
+    """From now on this process has a limit of memory: what a submission answers must not fill the machine."""
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted, most))  # the sandbox has limits of its own
+
+
 def main() -> int:
     """The process of one submission: a task on stdin (pickled); progress, then the record on stdout."""
     task = pickle.load(sys.stdin.buffer)
     die_with(task["parent"])
+    bounded()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints is no part of the answer
 
     def tell(progress: dict) -> None:
-        out.write(json.dumps(progress) + "\n")
+        line = json.dumps(progress) + "\n"
+        signal.pthread_sigmask(signal.SIG_BLOCK, {TIME_IS_UP})  # nobody reads half a line
+        out.write(line)
         out.flush()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {TIME_IS_UP})
 
     scratch = Path(task["scratch"])
     try:
         scratch.mkdir(mode=0o700)
-        tell({"record": Grading(task, scratch, tell).run()})
+        tempfile.tempdir = os.environ["TMPDIR"] = str(scratch)  # so that nothing is left, however this ends
+        grading_ = Grading(task, scratch, tell)
+        signal.signal(TIME_IS_UP, grading_.late)
+        tell({"at": "is looked at"})
+        record = grading_.run()
+        signal.signal(TIME_IS_UP, signal.SIG_IGN)
+        tell({"record": record})
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return 0

@@ -67,7 +67,8 @@ def outdated(record: dict | None, submission: str, grader: dict[str, str], secon
     everything = set(grading.MILESTONES)
     if record is None or record["submission"] != submission or record["grader"]["all"] != grader["all"]:
         return everything
-    if record["again"] or record["doubtful"] or (record["status"] != GRADED and record["limit"] != seconds):
+    cut_short = record["status"] != GRADED or record["why"]
+    if record["again"] or record["doubtful"] or (cut_short and record["limit"] != seconds):
         return everything
     changed = {name for name in everything if record["grader"].get(name) != grader[name]}
     if changed and record["status"] != GRADED:

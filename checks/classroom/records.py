@@ -62,9 +62,18 @@ def save(folder: Path, record: dict) -> list[tuple[str, str, str]]:
     return changed
 
 
+def is_graded(record: dict) -> bool:
+    """Whether there is a grade: points, be they 0."""
+    return record["status"] == GRADED
+
+
 def write_pages(folder: Path, record: dict) -> None:
     """Write all that is made of the record."""
-    remarks = [f"Could not be graded: {record['why']}."] if record["why"] else []
+    remarks = []
+    if record["why"]:
+        remarks = [
+            f"{'Not all was graded' if is_graded(record) else 'Could not be graded'}: {record['why']}."
+        ]
     remarks += [f"{record['detail']}"] if record["detail"] else []
     remarks += record["notes"]
     for path in write_all(record["report"], folder, tuple(map(clean, remarks))):

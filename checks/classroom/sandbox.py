@@ -166,7 +166,8 @@ class Sandbox:
             become += ["--no-new-privs", "--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all"]
         limited = ["prlimit", f"--nproc={self.limits.processes}", f"--nofile={self.limits.files}"]
         limited += ["--core=0", "--msgqueue=0"]
-        inner = f'cp -r /.submission/. {INSIDE} && exec "$@"'
+        own = 'ulimit -S -d "$(ulimit -H -d)"'  # not that of the grader, which started it
+        inner = f'cp -r /.submission/. {INSIDE} && {own} && exec "$@"'
         return [*argv, "--", *become, *limited, "sh", "-c", inner, "sh", *map(str, command)]
 
     def _options(self) -> list[str]:

@@ -13,7 +13,7 @@ from checks.classroom.box import with_box
 from checks.classroom.gradebook import write_class
 from checks.classroom.handed_in import HandedIn, Usage, find_submissions, is_clutter, pack, unreadable
 from checks.classroom.outdated import grader_digests, seed_of_class
-from checks.classroom.records import GRADED, NOT_GRADED, NOT_YET, load, save
+from checks.classroom.records import GRADED, NOT_GRADED, NOT_YET, is_graded, load, save
 from checks.classroom.screen import Live, Plain, tell_changes
 from checks.classroom.worker import STOP, grade, task_for
 from checks.kit import core
@@ -199,12 +199,13 @@ def command_one(path: Path, name: str, asked, options: dict, folder: Path) -> in
         return 130
     for result in (core.Result(**told) for told in record["report"]["results"]):
         console.print(line(result), soft_wrap=True)
-        if result.status != core.PASSED and not record["why"]:
+        if result.status != core.PASSED and is_graded(record):
             console.print(explanation(result), soft_wrap=True)
     console.print(table(record["report"]))
-    for text in filter(None, (record["why"] and f"could not be graded: {record['why']}", record["detail"])):
+    about = "not all was graded" if is_graded(record) else "could not be graded"
+    for text in filter(None, (record["why"] and f"{about}: {record['why']}", record["detail"])):
         console.print(Text(clean(text), "bold red"), soft_wrap=True)
     tell_changes(console, changes)
     if asked.out:
         console.print(f"reports: {asked.out}", markup=False, soft_wrap=True)
-    return 1 if record["why"] else 0
+    return 0 if is_graded(record) else 1

@@ -17,12 +17,15 @@ import uuid
 from pathlib import Path
 
 from checks.classroom.handed_in import HandedIn
-from checks.classroom.one import record_of
+from checks.classroom.one import TIME_IS_UP, asked, left_out, over_its_limit, record_of, wanted_of
 from checks.classroom.outdated import grader_digests, outdated, seed_of
 from checks.classroom.sandbox import in_fresh_network
+from checks.kit import core
 from checks.report.model import TITLES
 
 ROOT = Path(__file__).resolve().parents[2]
+TRIES = 2  # a grader that was killed may have been killed by accident
+LAST_WORDS = 30  # seconds in which a grader whose time is up tells what it has found out
 GRACE = 5  # seconds in which a grader that is told to stop clears up
 CHILD = "import sys; from checks.classroom import one; sys.exit(one.main())"
 STOP = threading.Event()  # set: the graders under way end, and none is started
@@ -71,52 +74,64 @@ def grade(task: dict) -> dict | None:
         return record_of(task, why, again=True)
     if task["why"]:
         return record_of(task, task["why"])
+    try:
+        for _ in range(TRIES):
+            record, broken = _in_a_process(task)
+            if record or STOP.is_set():
+                break
+        return record or (None if STOP.is_set() else broken)
+    finally:
+        LIVE.pop(task["name"], None)
+
+
+def _in_a_process(task: dict) -> tuple[dict | None, dict | None]:
+    """The record that a process tells, or that of its time limit; else, of one that broke or was killed."""
     scratch = Path(tempfile.gettempdir(), f"pixelwise-grade-{uuid.uuid4().hex}")
     task = task | {"parent": os.getpid(), "scratch": str(scratch)}
     began, progress = time.monotonic(), {"at": "waits for a processor", "began": time.monotonic()}
     LIVE[task["name"]] = progress
-    try:
-        with tempfile.TemporaryFile() as errors:
-            process = subprocess.Popen(
-                in_fresh_network([sys.executable, "-c", CHILD]),
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                start_new_session=True,  # Ctrl-C is for this process alone, which then ends the others
-            )
-            try:
-                with contextlib.suppress(BrokenPipeError), process.stdin:
-                    process.stdin.write(pickle.dumps(task))
-                record, late = _listen(process, progress, began + task["seconds"])
-            finally:
-                _end(process)
-            if record or STOP.is_set():
-                return record
-            if late:
-                limit = f"over its time limit of {task['seconds']:g} s"
-                at = f" at: {progress['at']}" if "at" in progress else ""
-                return record_of(
-                    task, f"{limit}: look at what it waits for, or give more --seconds", f"it was{at}"
-                )
-            errors.seek(max(0, errors.seek(0, io.SEEK_END) - 4000))
-            text = errors.read().decode("utf-8", "replace")
-            last = (text.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
-            return record_of(
-                task, "the grader itself broke: tell its authors, with server.log", last, log=text, again=True
-            )
-    finally:
-        LIVE.pop(task["name"], None)
-        shutil.rmtree(scratch, ignore_errors=True)
+    known: list[core.Result] = []
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            in_fresh_network([sys.executable, "-c", CHILD]),
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            start_new_session=True,  # Ctrl-C is for this process alone, which then ends the others
+        )
+        try:
+            with contextlib.suppress(BrokenPipeError), process.stdin:
+                process.stdin.write(pickle.dumps(task))
+            record, late = _listen(process, progress, known, began + task["seconds"])
+        finally:
+            _end(process)
+            shutil.rmtree(scratch, ignore_errors=True)
+        if late:  # and it did not even say what it has found out
+            why, detail = over_its_limit(task["seconds"], known), f"it was at: {progress['at']}"
+            results = [*known, *left_out(known, wanted_of(task), why)]
+            return record_of(task, why, detail, results=results, graded=bool(asked(known))), None
+        errors.seek(max(0, errors.seek(0, io.SEEK_END) - 4000))
+        text = errors.read().decode("utf-8", "replace")
+        last = (text.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
+        why = "the grader itself broke: tell its authors, with server.log"
+        return record, record_of(task, why, last, log=text, again=True)
 
 
-def _listen(process: subprocess.Popen, progress: dict, deadline: float) -> tuple[dict | None, bool]:
-    """Follow what the process tells, until it tells the record: (record, False). (None, True): it is late;
-    (None, False): it ended, or was told to."""
-    pipe, rest = process.stdout.fileno(), b""
-    while time.monotonic() < deadline:
+def _listen(
+    process: subprocess.Popen, progress: dict, known: list[core.Result], deadline: float
+) -> tuple[dict | None, bool]:
+    """Follow what the process tells, until it tells the record: (record, False); results go to known.
+    (None, True): it is late, although it was told; (None, False): it ended, or was told to."""
+    pipe, rest, heard, told_late = process.stdout.fileno(), b"", False, False
+    while True:
         if STOP.is_set():
             return None, False
+        if time.monotonic() > deadline:
+            if told_late or not heard:
+                return None, True
+            process.send_signal(TIME_IS_UP)  # it then tells what it knows
+            told_late, deadline = True, time.monotonic() + LAST_WORDS
         if not select.select([pipe], [], [], 0.3)[0]:
             continue
         data = os.read(pipe, 1 << 20)
@@ -124,12 +139,15 @@ def _listen(process: subprocess.Popen, progress: dict, deadline: float) -> tuple
             return None, False
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
-            told = json.loads(line)
+            told, heard = json.loads(line), True
             if "record" in told:
                 return told["record"], False
-            deadline += told.pop("waited", 0)  # that was for others
+            if "result" in told:
+                known.append(core.Result(**told.pop("result")))
+            if not told_late:
+                deadline += told.pop("waited", 0)  # that was for others
+                deadline = time.monotonic() + told.pop("labs") if "labs" in told else deadline
             progress.update(told)
-    return None, True
 
 
 def _end(process: subprocess.Popen) -> None:

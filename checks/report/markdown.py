@@ -10,6 +10,7 @@ from checks.report.model import (
     by_reason,
     counted,
     facts_of,
+    heading_of,
     missing_in,
     number_of,
     remarks_on,
@@ -27,7 +28,7 @@ def markdown(report: dict, remarks: tuple[str, ...] = ()) -> str:
         for one in report["milestones"]
     ]
     blocks = [
-        f"# PixelWise: {report['earned']:g} of {report['points']:g} points",
+        f"# {words(heading_of(report))}",
         f"{code(report['url'])}, started {words(report['started'])}: {counted(report['results'])}.",
         *(f"**{text}**" for text in remarks_on(report)),
         *(f"**{words(text)}**" for text in remarks),

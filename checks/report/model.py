@@ -5,6 +5,7 @@ of a server is believed to be harmless.
 """
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ TITLES = {
     "m4": "the machine",
     "m5": "the fourth endpoint",
 }
+BONUS = {"m5"}  # its points come on top: who tries it never stands below who does not
 MARKS = {PASSED: "✓", FAILED: "✗", UNSTABLE: "~", UNCHECKED: "?"}
 COLOURS = {PASSED: "green", FAILED: "red", UNSTABLE: "yellow", UNCHECKED: "cyan"}
 STYLES = {status: status for status in MARKS} | {UNCHECKED: "unchecked", "not passed yet": "failed"}
@@ -36,7 +38,8 @@ def now() -> str:
 def build(header: dict, results: Iterable[Result], finished: str | None) -> dict:
     """The report of results that are in memory; a planned check without a result could not be checked.
 
-    header: as Journal takes it; finished: ISO 8601, or None where the grading was cut off.
+    header: as Journal takes it, and "student" and "graded" (False: there is no grade, whatever was found
+    out); finished: ISO 8601, or None where the grading was cut off.
     """
     told = {result.name: result for result in results}
     planned = [plan for plan in header["planned"] if plan["name"] not in told]
@@ -44,6 +47,8 @@ def build(header: dict, results: Iterable[Result], finished: str | None) -> dict
     every = sorted(map(plain, [*told.values(), *lost]), key=itemgetter("milestone", "number"))
     return {
         "version": 1,
+        "student": clean(header.get("student", "")),
+        "graded": header.get("graded", True),
         "url": clean(header["url"]),
         "seed": header["seed"],
         "started": clean(header["started"]),
@@ -54,7 +59,7 @@ def build(header: dict, results: Iterable[Result], finished: str | None) -> dict
         ],
         "results": every,
         "earned": total(every, "earned"),
-        "points": total(every, "points"),
+        "points": total([one for one in every if one["milestone"] not in BONUS] or every, "points"),
         "complete": finished is not None and not lost,
     }
 
@@ -69,7 +74,9 @@ def _milestone(name: str, results: list[dict]) -> dict:
         "points": points,
         "passed": all(result["status"] == PASSED for result in _required(results)),
         "counts": {status: len(with_status(results, status)) for status in MARKS},
-        "worth": f"{points:g} points" + (f", {stretch:g} of them for stretch checks" if stretch else ""),
+        "worth": f"{points:g} points"
+        + (f", {stretch:g} of them for stretch checks" if stretch else "")
+        + (", on top of all others" if name in BONUS else ""),
     }
 
 
@@ -114,6 +121,42 @@ def plain(result: Result) -> dict:
 def score_of(thing: dict) -> str:
     """Earned and possible points of a result, a milestone or a report: "2/3"."""
     return f"{thing['earned']:g}/{thing['points']:g}"
+
+
+def heading_of(report: dict) -> str:
+    """What the report is about, in a line: "Ada: 73 of 94 points". Without a grade there are no points, and
+    not 0."""
+    who = report.get("student") or "PixelWise"
+    return (
+        f"{who}: {report['earned']:g} of {report['points']:g} points"
+        if has_grade(report)
+        else f"{who}: no grade"
+    )
+
+
+def has_grade(report: dict) -> bool:
+    """Whether there is one: else it could not be graded, and the remarks say why."""
+    return report.get("graded", True)
+
+
+def first_to_mend(results: list[dict]) -> dict | None:
+    """Of what failed, the check that most points wait for, its own included; the first of several."""
+    wrong = {result["sentence"]: result for result in with_status(results, *WRONG)}
+    needed = {one["sentence"]: _needed_by(one) for one in with_status(results, UNCHECKED)}
+    waiting = {sentence: result["points"] for sentence, result in wrong.items()}
+    for result in with_status(results, UNCHECKED):
+        sentence = _needed_by(result)
+        for _ in needed:  # what it waits for may wait as well
+            sentence = needed.get(sentence, sentence)
+        if sentence in waiting:
+            waiting[sentence] += result["points"]
+    return wrong[max(waiting, key=waiting.get)] if waiting else None
+
+
+def _needed_by(result: dict) -> str:
+    """The sentence of the check that this one waits for (`Session.run` says so), or ""."""
+    found = re.match(r'it needs "(.*)", which ', result["reason"])
+    return found[1] if found else ""
 
 
 def facts_of(result: dict) -> dict[str, str]:

@@ -11,6 +11,9 @@ from checks.report.model import (
     by_reason,
     counted,
     facts_of,
+    first_to_mend,
+    has_grade,
+    heading_of,
     number_of,
     remarks_on,
     results_of,
@@ -27,18 +30,22 @@ fill = PIECES.fill
 def html(report: dict, remarks: tuple[str, ...] = ()) -> str:
     """The report as one page that loads nothing and runs nothing.
     remarks: sentences at its top."""
-    wrong = with_status(report["results"], *WRONG)
     finished = f"finished {report['finished']}" if report["finished"] else "cut off"
     versions = ", ".join(f"{name} {value}" for name, value in report["versions"].items() if value)
-    score, points = f"{report['earned']:g}", f"{report['points']:g}"
+    graded = has_grade(report)
+    first = first_to_mend(report["results"])
     return PIECES.page(
-        f"{score} of {points} points: {report['url']}",
-        score=score,
-        points=points,
-        share=f"{100 * report['earned'] / (report['points'] or 1):.2f}",
+        heading_of(report),
+        score=f"{report['earned']:g}" if graded else "–",
+        below=f"of {report['points']:g}" if graded else "no grade",
+        label=heading_of(report).rpartition(": ")[2],
+        heading=heading_of(report),
+        share=f"{min(100, 100 * report['earned'] / (report['points'] or 1)) if graded else 0:.2f}",
         url=report["url"],
         counts=counted(report["results"]),
-        next=join(fill("next", number=number_of(one), sentence=one["sentence"]) for one in wrong[:1]),
+        next=join(
+            fill("next", number=number_of(one), sentence=one["sentence"]) for one in [first] if one and graded
+        ),
         remark=join(fill("remark", text=text) for text in (*remarks_on(report), *remarks)),
         overview=join(_html_milestone("overview", report, milestone) for milestone in report["milestones"]),
         sections=join(_html_milestone("section", report, milestone) for milestone in report["milestones"]),

@@ -8,7 +8,17 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from checks.kit.core import PASSED, Result
-from checks.report.model import COLOURS, MARKS, counted, facts_of, missing_in, plain, remarks_on, score_of
+from checks.report.model import (
+    COLOURS,
+    MARKS,
+    counted,
+    facts_of,
+    has_grade,
+    missing_in,
+    plain,
+    remarks_on,
+    score_of,
+)
 
 SPELLED = {"✓": "ok", "✗": "no", "…": "...", "→": "->", "·": "-", "–": "-", "—": "-", "×": "x", "’": "'"}
 
@@ -58,5 +68,9 @@ def table(report: dict) -> Table:
         verdict = Text(missing_in(report, milestone), COLOURS[PASSED] if milestone["passed"] else "")
         summary.add_row(Text(f"{milestone['name']} {milestone['title']}"), Text(score_of(milestone)), verdict)
     summary.add_section()
-    summary.add_row(Text("total", "bold"), Text(score_of(report), "bold"), Text(counted(report["results"])))
+    summary.add_row(
+        Text("total", "bold"),
+        Text(score_of(report) if has_grade(report) else "no grade", "bold"),
+        Text(counted(report["results"])),
+    )
     return summary

@@ -1,6 +1,7 @@
 """checks/classroom/checker.py: what labs in a sandbox may ask."""
 
 import json
+import socket
 import urllib.error
 import urllib.request
 
@@ -43,3 +44,27 @@ def test_the_checker_asks_no_other_machine_and_survives_junk(url):
         assert told.startswith("the checker does not understand this")
         for junk in (b"", b"[", b"[]", b'{"url": 1}', b"\xff", b"[" * 50_000):
             assert ask(checker.url, junk).startswith("the checker does not understand this")
+
+
+@pytest.mark.parametrize("length", ["-1", "100001", "9" * 30, "x"])
+def test_a_question_that_is_too_long_or_has_no_length_is_not_read(length):
+    with (
+        Checker() as checker,
+        socket.create_connection(("127.0.0.1", checker.server.server_port), 10) as sent,
+    ):
+        sent.sendall(f"POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n".encode())
+        answer = b""
+        while data := sent.recv(4096):  # it answers although nothing of the body has come
+            answer += data
+    assert b"the checker does not understand this" in answer
+
+
+def test_no_more_than_some_are_answered_at_once():
+    with Checker() as checker:
+        address = ("127.0.0.1", checker.server.server_port)
+        checker.server.RequestHandlerClass.timeout = 60  # none is closed for being idle
+        idle = [socket.create_connection(address, 10) for _ in range(80)]
+        idle[-1].settimeout(20)
+        assert idle[-1].recv(1) == b"", "it is closed, and no thread waits for it"
+        for one in idle:
+            one.close()

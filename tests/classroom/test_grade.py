@@ -321,12 +321,35 @@ def test_a_cluster_of_two_workers_gives_the_same_bytes(small_class, small_grades
 
 
 def test_a_time_limit_ends_a_submission(tmp_path, capsys):
-    bench.make_submission(tmp_path / "ada", bench.CORRECT)
-    assert (
-        grade.main([str(tmp_path / "ada"), "--out", str(tmp_path / "grade"), *LIMIT, "--seconds", "3"]) == 1
-    )
-    assert records.load(tmp_path / "grade")["why"].startswith("over its time limit of 3 s: ")
+    hand_in(tmp_path, "ada", "import time\ntime.sleep(999)\n")
+    line = [str(tmp_path / "ada"), "--out", str(tmp_path / "grade"), *LIMIT, "--seconds", "3"]
+    assert grade.main(line) == 1
+    assert records.load(tmp_path / "grade")["why"].startswith("over its time limit of 3 s: look at")
     assert not [child for child in children() if "checks" in child]
+
+
+SLOW = """import time
+class Slow(Service):
+    def within_budget(self, request):
+        time.sleep(4)
+        return super().within_budget(request)
+Service = Slow
+"""
+
+
+def test_what_was_earned_before_the_time_limit_stands(tmp_path, capsys):
+    folder = bench.make_submission(tmp_path / "ada", bench.CORRECT)
+    text = (folder / "server.py").read_text()
+    (folder / "server.py").write_text(text.replace("\n\n\nclass", f"\n\n{SLOW}\n\nclass", 1))
+    line = [str(tmp_path / "ada"), "--out", str(tmp_path / "grade"), *LIMIT, "--milestone", "m1,m2"]
+    assert grade.main([*line, "--seconds", "25"]) == 0
+    record = records.load(tmp_path / "grade")
+    assert record["why"].startswith("over its time limit of 25 s: what was not reached could not be checked")
+    assert record["report"]["results"][0]["status"] == "passed"
+    assert record["report"]["results"][-1]["status"] == "could not be checked"
+    assert "---- python server.py with DEBUG=false" in (tmp_path / "grade" / "server.log").read_text()
+    assert "Not all was graded: over its time limit" in (tmp_path / "grade" / "report.md").read_text()
+    assert "not all was graded" in capsys.readouterr().out
 
 
 def children() -> list[str]:

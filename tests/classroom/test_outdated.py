@@ -5,7 +5,14 @@ from checks.kit import grading
 
 
 def test_a_changed_check_grades_again_what_it_affects(tmp_path, monkeypatch):
-    old = {"submission": "s", "status": records.GRADED, "again": False, "doubtful": False, "limit": 600}
+    old = {
+        "submission": "s",
+        "status": records.GRADED,
+        "again": False,
+        "doubtful": False,
+        "limit": 600,
+        "why": "",
+    }
     names = ("all", "m1", "m2", "m3", "m4", "m5")
     old["grader"] = dict.fromkeys(names, "old")
 
@@ -20,6 +27,7 @@ def test_a_changed_check_grades_again_what_it_affects(tmp_path, monkeypatch):
     assert again(submission="t") == again(again=True) == again(doubtful=True) == set(names[1:])
     assert again("m4", status=records.NOT_GRADED) == set(names[1:])
     assert outdated.outdated(old | {"status": records.NOT_GRADED}, "s", old["grader"], 900) == set(names[1:])
+    assert outdated.outdated(old | {"why": "over its time limit"}, "s", old["grader"], 900) == set(names[1:])
     assert outdated.outdated(None, "s", old["grader"], 600) == set(names[1:])
 
 

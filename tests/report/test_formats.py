@@ -6,10 +6,10 @@ from xml.etree import ElementTree
 
 import jsonschema
 import pytest
-from made_reports import SCHEMA, Tags, built, failure, result, shown
+from made_reports import SCHEMA, Tags, built, failure, header, result, shown
 
 from checks.kit.core import FAILED, UNCHECKED, UNSTABLE
-from checks.report import gradescope, junit, terminal
+from checks.report import gradescope, junit, markdown, model, terminal
 from checks.report.page import html
 
 
@@ -159,3 +159,35 @@ def test_the_schema_describes_every_field():
 def test_the_schema_refuses_what_is_no_report(extra):
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(built(failure()) | extra, SCHEMA)
+
+
+def of(student="", graded=True, *results):
+    about = header(results) | {"student": student, "graded": graded}
+    return model.build(about, results, "2026-11-23T09:01:00+00:00")
+
+
+def test_the_report_names_the_student():
+    report = of("Ada <b>", True, result(1.01), failure(1.02))
+    assert markdown.markdown(report).startswith("# Ada \\<b\\>: 2 of 4 points\n")
+    page = html(report)
+    assert (
+        "<title>Ada &lt;b&gt;: 2 of 4 points</title>" in page
+        and "<h1>Ada &lt;b&gt;: 2 of 4 points</h1>" in page
+    )
+    jsonschema.validate(report, SCHEMA)
+    assert markdown.markdown(of("", True, result(1.01))).startswith("# PixelWise: 2 of 2 points\n")
+
+
+def test_without_a_grade_there_are_no_points_and_not_0():
+    report = of("Ada", False, result(4.01), failure(4.02), result(1.01, UNCHECKED, reason="no server"))
+    page = Tags(html(report, ("Could not be graded: no server.",)))
+    text = " ".join("".join(page.text).split())
+    assert "Ada: no grade" in text and "of 6" not in text
+    assert page.tags[[tag for tag, _ in page.tags].index("svg")][1]["aria-label"] == "no grade"
+    assert markdown.markdown(report).startswith("# Ada: no grade\n")
+    told = gradescope.gradescope(report, ("Could not be graded: no server.",))
+    assert "score" not in told and not [one for one in told["tests"] if "score" in one]
+    assert told["output"].startswith("Could not be graded: no server.")
+    assert "no grade" in shown(terminal.table(report))
+    assert gradescope.gradescope(of("Ada", True, failure(1.01)))["score"] == 0
+    jsonschema.validate(report, SCHEMA)

@@ -57,3 +57,26 @@ def test_on_a_dead_server_nothing_is_called_failed_in_any_format():
         assert "fail" not in text.lower(), name
         assert "the server is gone" in text, name
     assert markdown.markdown(report).count("the server is gone") == 2, "the reason is said once a milestone"
+
+
+def test_the_bonus_comes_on_top_and_never_lowers_the_share():
+    without = built(result(1.01, points=9), failure(1.02, points=1))
+    with_bonus = built(result(1.01, points=9), failure(1.02, points=1), result(5.01), failure(5.02, points=7))
+    assert (without["earned"], without["points"]) == (9, 10)
+    assert (with_bonus["earned"], with_bonus["points"]) == (11, 10)
+    assert with_bonus["milestones"][1]["worth"] == "9 points, on top of all others"
+    alone = built(result(5.01), failure(5.02))
+    assert (alone["earned"], alone["points"]) == (2, 4)
+
+
+def test_what_to_start_with_is_what_most_points_wait_for():
+    def waits(number, sentence, **more):
+        return result(number, UNCHECKED, reason=f'it needs "{sentence}", which failed', **more)
+
+    first, second = failure(1.01, points=3), failure(2.01, points=1)
+    chain = [waits(2.02, "sentence 2.01"), waits(3.01, "sentence 2.02"), waits(3.02, "sentence 3.01")]
+    report = built(first, second, *chain, result(3.03, UNCHECKED, reason="ssh is missing", points=9))
+    assert model.first_to_mend(report["results"])["number"] == 2.01
+    assert model.first_to_mend(built(first, second)["results"])["number"] == 1.01
+    assert model.first_to_mend(built(first, failure(1.02, points=3))["results"])["number"] == 1.01
+    assert model.first_to_mend(built(result(1.01))["results"]) is None
