@@ -58,6 +58,7 @@ class Server:
     way = ()  # the words before a command for the machine that can ask it: for this machine, none
     says = "listening on"  # the words of its log before its address
     remedies = {}  # what to do about some last words of its log
+    patience = 60  # seconds for a start: a busy machine takes its time, and who fails ends at once
 
     def __init__(self, folder=ROOT, **settings):
         file = Path(folder) / SERVER.name
@@ -96,7 +97,7 @@ class Server:
             stdin=subprocess.DEVNULL,
             stderr=self.log_file,
         )
-        deadline = time.monotonic() + 60  # a busy machine takes its time; who fails ends at once
+        deadline = time.monotonic() + self.patience
         while self.is_running() and time.monotonic() < deadline:
             if found := re.search(rf"{self.says} (http://\S+)", self.raw_log()):
                 self.url = found[1]
@@ -105,9 +106,10 @@ class Server:
                 return
             time.sleep(0.02)
         last = last_trouble(self.raw_log()) or (self.raw_log().splitlines() or ["it says nothing"])[-1]
+        otherwise = "Wait until this machine has less to do" if self.is_running() else "Repair that"
         self.stop()
         self.use()
-        remedy = next((what for sign, what in self.remedies.items() if sign in last), "Repair that")
+        remedy = next((what for sign, what in self.remedies.items() if sign in last), otherwise)
         print(f"✗ {self.name} did not start: {masked(last)}\n  {remedy}, then run this cell again.")
 
     restart = start

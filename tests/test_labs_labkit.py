@@ -318,6 +318,15 @@ def test_a_server_that_was_stopped_is_not_checked_and_says_how_to_start_it(serve
     server.use()
 
 
+def test_a_server_that_takes_too_long_is_not_called_broken(server, monkeypatch, tmp_path, capsys):
+    (tmp_path / "server.py").write_text("import time; time.sleep(60)")
+    monkeypatch.setattr(labkit.Server, "patience", 0.5)
+    slow = labkit.Server(tmp_path)
+    assert "Wait until this machine has less to do, then run this cell again." in capsys.readouterr().out
+    assert not slow.is_running()
+    server.use()
+
+
 @pytest.fixture
 def edited(server, monkeypatch):
     """Starts a server.py that counts as the student's own, with a text replaced."""
