@@ -256,6 +256,20 @@ def test_it_opens_on_the_progress_page_among_the_labs_alone(lab, browser, tmp_pa
     patience.until(lambda _: count(browser, ".jp-Notebook .jp-CodeCell"))
 
 
+def test_the_progress_page_fits_into_half_a_window_beside_the_files(lab, browser, tmp_path_factory):
+    repo = next(tmp_path_factory.getbasetemp().glob("jupyter*/repo"))
+    subprocess.run([sys.executable, repo / "labs/record.py"], env=own_record(repo), check=True)
+    browser.set_window_size(683, 768)
+    try:
+        browser.get(f"{lab}/tree/PROGRESS.md?reset")
+        patience = WebDriverWait(browser, 120, ignored_exceptions=[WebDriverException])
+        patience.until(lambda _: count(browser, ".jp-MarkdownViewer table"))
+        page = "const page = document.querySelector('.jp-MarkdownViewer .jp-RenderedMarkdown');"
+        assert browser.execute_script(f"{page} return page.scrollWidth - page.clientWidth") <= 0
+    finally:
+        browser.set_window_size(1366, 768)
+
+
 def test_whoever_comes_back_to_the_progress_page_sees_what_was_done_meanwhile(lab, browser, tmp_path_factory):
     repo = next(tmp_path_factory.getbasetemp().glob("jupyter*/repo"))
     (repo / ".progress.json").unlink(missing_ok=True)  # of the labs that ran before
