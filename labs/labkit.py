@@ -274,7 +274,7 @@ def chart(answer) -> Shown:
         lines.append(f"{name} {score:.3f} {'█' * round(score * 20)}".rstrip())
         bar = f"width:{score:.1%};background:var(--jp-brand-color1)"
         cells.append(f'<b>{html.escape(name)}</b><i style="{bar}"></i><span>{score:.3f}</span>')
-    grid = "display:grid;grid-template-columns:auto 20em auto;gap:2px 1em;justify-content:start"
+    grid = "display:grid;grid-template-columns:auto minmax(4em,20em) auto;gap:2px 1em;justify-content:start"
     return Shown("\n".join(lines), text_html=f'<div style="{grid}">{"".join(cells)}</div>')
 
 
