@@ -62,7 +62,7 @@ def kit(tmp_path, monkeypatch):
 def worked(folder: Path) -> tuple[list[str], list[str]]:
     """What is wrong, and which labs were run to their end."""
     problems, told = [], []
-    job.side_by_side([walk.work(folder / "student", folder / "instructor", problems)], told.append, 60)
+    job.side_by_side([walk.work(folder / "student", folder / "instructor", problems)], told.append, 600)
     return problems, told
 
 
