@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from checks.classroom.gradebook import write_class
+from checks.classroom.gradebook import students_of, write_class
 from checks.classroom.records import load, write_pages
 from checks.report.files import cannot_write
 from checks.report.terminal import for_any_terminal, in_utf8
@@ -13,7 +13,7 @@ def main(arguments: list[str]) -> int:
     """Write the pages of a folder of grades again. 0: done; 2: there are none."""
     for_any_terminal()
     out = Path(arguments[0]) if len(arguments) == 1 else None
-    names = sorted(path.parent.name for path in out.glob("*/record.json")) if out else []
+    names = students_of(out) if out else []
     if not names:
         print("usage: python -m checks.gradebook GRADES (the folder of a graded class)", file=sys.stderr)
         return 2

@@ -7,19 +7,23 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from checks.classroom.class_page import class_page
-from checks.classroom.records import GRADED, NOT_YET, differences, grade_of, load, write
+from checks.classroom.records import GRADED, NOT_YET, differences, grade_of, load, to_json, write
 from checks.kit.core import UNCHECKED
 from checks.kit.grading import in_order
 from checks.report.model import clean
 
-TAKEN = {"gradebook.csv", "index.html", "changes.csv", "seed.txt"}  # what stands beside the students' folders
+MAXIMUM = "(maximum)"  # the first row: what there is to earn
+BOM = "\ufeff"  # without it Excel takes UTF-8 for the code page of its country
+# what stands beside the students' folders
+TAKEN = {"gradebook.csv", "index.html", "changes.csv", "class.json", "seed.txt"}
 
 
 def write_class(out: Path, names: Iterable[str]) -> list[dict]:
-    """Write gradebook.csv, changes.csv and index.html for these students from their records; returns their
-    grades, in the order of the names."""
+    """Write gradebook.csv, changes.csv, index.html and class.json (who is in the class) for these students
+    from their records; returns their grades, in the order of the names."""
+    names = sorted(names)
     grades, details, changes = [], {}, {}
-    for name in sorted(names):
+    for name in names:
         record = load(out / name)
         if record is None:
             empty = {"earned": 0, "points": 0, "checks": {}, "why": ""}
@@ -30,25 +34,42 @@ def write_class(out: Path, names: Iterable[str]) -> list[dict]:
         before = out / name / "before.json"
         if before.exists():
             changes[name] = differences(json.loads(before.read_text(encoding="utf-8")), grades[-1])
-    write(out / "gradebook.csv", gradebook(grades))
+    write(out / "class.json", to_json({"students": names}))
+    write(out / "gradebook.csv", BOM + gradebook(grades))
     write(out / "index.html", class_page(grades, details, changes))
     table = [["name", "what", "old", "new"]]
     table += [[name, *one] for name, differing in sorted(changes.items()) for one in differing]
     lines = io.StringIO()
     csv.writer(lines).writerows([[defused(cell) for cell in row] for row in table])
-    write(out / "changes.csv", lines.getvalue())
+    write(out / "changes.csv", BOM + lines.getvalue())
     return grades
 
 
+def students_of(out: Path) -> list[str]:
+    """Who was in the class when it was graded last; where nobody has written that, who has a record. Who is
+    gone keeps a folder, and is in no gradebook."""
+    try:
+        names = json.loads((out / "class.json").read_text(encoding="utf-8"))["students"]
+        return [name for name in names if isinstance(name, str) and "/" not in name]
+    except (OSError, ValueError, LookupError, TypeError):
+        return sorted(path.parent.name for path in out.glob("*/record.json"))
+
+
 def gradebook(grades: Iterable[dict]) -> str:
-    """The gradebook as CSV (RFC 4180), a row a student, a column a check.
+    """The gradebook as CSV (RFC 4180), a row a student, a column a check; before them, a row of what there
+    is to earn.
 
     A cell holds what a check earned; it is empty where a check could not be checked or was not asked: that is
     no 0. A submission that could not be graded has a status and a reason, and no points.
     """
     grades = sorted(grades, key=lambda grade: grade["name"])
     names = in_order({name: None for grade in grades for name in grade["checks"]})
+    checks = {name: check for grade in grades for name, check in grade["checks"].items()}
+    most = max((grade["points"] for grade in grades if grade["status"] == GRADED), default=0)
     table = [["name", "status", "points", "of", *names, "why"]]
+    table.append(
+        [MAXIMUM, "", f"{most:g}", f"{most:g}", *(f"{checks[name]['points']:g}" for name in names), ""]
+    )
     for grade in grades:
         points = [f"{grade['earned']:g}", f"{grade['points']:g}"] if grade["status"] == GRADED else ["", ""]
         cells = [_cell(grade["checks"].get(name)) for name in names]

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from checks.classroom.box import with_box
-from checks.classroom.gradebook import write_class
+from checks.classroom.gradebook import students_of, write_class
 from checks.classroom.handed_in import HandedIn, Usage, find_submissions, is_clutter, pack, unreadable
 from checks.classroom.outdated import grader_digests, seed_of_class
 from checks.classroom.records import GRADED, NOT_GRADED, NOT_YET, is_graded, load, save
@@ -148,6 +148,17 @@ def grade_class(
     return {name: changed for name, changed in changes.items() if changed}
 
 
+def tell_who_is_new(out: Path, submissions) -> None:
+    """Say who came and who went, if both did: one may be the other, under another name."""
+    before = students_of(out)
+    new, gone = sorted(set(submissions) - set(before)), sorted(set(before) - set(submissions))
+    if new and gone:
+        Plain(Console(highlight=False), 0, 0).say(
+            f"new: {clean(', '.join(new))}; gone: {clean(', '.join(gone))}. Who only handed in under another "
+            "name: give it the old name, and the same line compares the two grades"
+        )
+
+
 def command_class(path: Path, asked, options: dict) -> int:
     """Grade a class, write its pages, and say what came of it; returns the exit status."""
     if not asked.out:
@@ -162,6 +173,7 @@ def command_class(path: Path, asked, options: dict) -> int:
     folders = {name: asked.out / name for name in submissions}
     prepare(asked.out)
     options["seed"] = keep_seed((asked.out,), asked.seed)
+    tell_who_is_new(asked.out, submissions)
     changes = grade_class(submissions, folders, options, asked)
     try:
         grades = write_class(asked.out, submissions)

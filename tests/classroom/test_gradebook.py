@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from checks.classroom import class_page, gradebook, records
+from checks.classroom import class_page, gradebook, records, the_class
 from checks.gradebook import main
 from checks.kit import core, grading
 from checks.report import model as report
@@ -50,7 +50,7 @@ def grade(*arguments, **more) -> dict:
 
 
 def rows(grades) -> list[dict]:
-    return list(csv.DictReader(io.StringIO(gradebook.gradebook(grades))))
+    return list(csv.DictReader(io.StringIO(gradebook.gradebook(grades))))[1:]
 
 
 def test_a_column_a_check_and_one_for_the_status():
@@ -105,7 +105,7 @@ def test_a_student_that_is_saved_again_keeps_the_grade_before(tmp_path):
     changed = records.save(tmp_path / "ada", record(failed=SOME[:1]))
     assert [what for what, _, _ in changed] == [SOME[0], "points"]
     gradebook.write_class(tmp_path, ["ada"])
-    assert (tmp_path / "changes.csv").read_text().splitlines()[
+    assert (tmp_path / "changes.csv").read_text("utf-8-sig").splitlines()[
         1
     ] == 'ada,m1.health answers,"2 of 2, passed","0 of 2, failed"'
     assert "Changed since the grading before" in (tmp_path / "index.html").read_text()
@@ -158,6 +158,46 @@ def test_who_could_not_be_graded_reads_why_first(tmp_path):
     assert "&lt;i&gt;x" in (tmp_path / "report.html").read_text()
     assert "Could not be graded: the zip is broken." in (tmp_path / "report.md").read_text()
     assert json.loads((tmp_path / "results.json").read_text())["output"].startswith("Could not be graded")
+
+
+def test_the_first_row_says_what_there_is_to_earn():
+    grades = [grade("ada"), grade("ben", failed=SOME[:1]), grade("cy", unchecked=SOME, why="no server")]
+    first = next(csv.DictReader(io.StringIO(gradebook.gradebook(grades))))
+    points = [CHECKS[name].points for name in SOME]
+    assert first["name"] == "(maximum)" and [float(first[name]) for name in SOME] == points
+    assert float(first["points"]) == float(first["of"]) == sum(points)
+
+
+def test_excel_reads_umlauts(tmp_path):
+    records.save(tmp_path / "Müller, Jörg", record("Müller, Jörg"))
+    gradebook.write_class(tmp_path, ["Müller, Jörg"])
+    for name in ("gradebook.csv", "changes.csv"):
+        data = (tmp_path / name).read_bytes()
+        assert data.startswith(b"\xef\xbb\xbf") and data.count(b"\xef\xbb\xbf") == 1
+    assert "Müller, Jörg" in (tmp_path / "gradebook.csv").read_text("utf-8-sig")
+
+
+def test_who_is_gone_does_not_come_back_when_the_pages_are_written_again(tmp_path):
+    for name in ("ada", "ben"):
+        records.save(tmp_path / name, record(name))
+    gradebook.write_class(tmp_path, ["ada", "ben"])
+    gradebook.write_class(tmp_path, ["ada"])
+    before = (tmp_path / "gradebook.csv").read_bytes()
+    assert main([str(tmp_path)]) == 0
+    assert (tmp_path / "gradebook.csv").read_bytes() == before and b"\nben," not in before
+    assert "ben" not in (tmp_path / "index.html").read_text()
+    assert (tmp_path / "ben" / "record.json").exists()
+    (tmp_path / "class.json").unlink()  # grades of an older version
+    assert gradebook.students_of(tmp_path) == ["ada", "ben"]
+
+
+def test_who_came_and_who_went_is_told_as_one_may_be_the_other(tmp_path, capsys):
+    gradebook.write_class(tmp_path, ["ada", "ben"])
+    the_class.tell_who_is_new(tmp_path, {"ada": None, "ben-2": None})
+    assert "new: ben-2; gone: ben. Who only handed in under another name" in capsys.readouterr().out
+    the_class.tell_who_is_new(tmp_path, {"ada": None, "ben": None, "cy": None})
+    the_class.tell_who_is_new(tmp_path, {"ada": None})
+    assert capsys.readouterr().out == ""
 
 
 # ---- The class page -------------------------------------------------------------------------------------
