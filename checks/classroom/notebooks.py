@@ -19,6 +19,7 @@ from importlib.machinery import all_suffixes
 from pathlib import Path
 
 from checks.classroom import evidence
+from checks.classroom.cells import matched, tags
 from checks.classroom.checker import Checker
 from checks.classroom.rebuild import (
     BadNotebook,
@@ -28,7 +29,6 @@ from checks.classroom.rebuild import (
     read,
     rebuild,
     regular_files,
-    tags,
 )
 from checks.editions.files import files_of, is_for_students
 
@@ -50,7 +50,8 @@ def rerun(root: Path, instructor: Path, make_sandbox, out: Path, seconds: float 
             original = json.loads(source.read_text(encoding="utf-8"))
             lab = {"lab": source.stem, "why": "", "notes": []}
             try:
-                handed_in = read(find(root, source.name), lab["notes"])
+                theirs = read(find(root, source.name, lab["notes"]), lab["notes"])
+                handed_in = matched(original, theirs, lab["notes"])
             except BadNotebook as problem:
                 lab["why"], handed_in = str(problem), {}
             rebuilt = rebuild(original, handed_in, lab["notes"])

@@ -1,4 +1,4 @@
-"""Notebooks rebuilt: the instructor's cells in the instructor's order, found in a submission by their IDs.
+"""Notebooks rebuilt: the instructor's cells in the instructor's order, found in a submission.
 
 Of a student come only the sources of the cells tagged `exercise`, and the words of those tagged
 `reflection`; the outputs to compare with are the instructor's. So nothing that a student adds, copies, moves,
@@ -9,15 +9,17 @@ import ast
 import contextlib
 import json
 import os
+import re
 import stat
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+from checks.classroom.cells import ANSWER, source_of, tags
+
 LARGEST = 8 << 20  # bytes of a notebook
 MOST_CELLS = 2000
 LONGEST = 20_000  # characters of a source or an answer
-ANSWER = "*Your answer:*"
 
 
 # ---- What was handed in --------------------------------------------------------------------------------
@@ -27,14 +29,29 @@ class BadNotebook(Exception):
     """A file is no notebook that can be read; the message says why."""
 
 
-def find(root: Path, name: str) -> Path:
-    """The notebook of this name: in labs/, else wherever it is. Never through a link. Raises BadNotebook."""
-    found = [
-        path for path in regular_files(root) if path.name == name and ".ipynb_checkpoints" not in path.parts
-    ]
-    if not found:
+def find(root: Path, name: str, notes: list[str]) -> Path:
+    """The notebook of this name, or "01_… (1).ipynb", "01_…_Surname.ipynb", "01_….ipynb": in labs/, else
+    wherever it is. Never through a link. Raises BadNotebook; notes get which of several it is."""
+    stem = _plain(name.removesuffix(".ipynb"))
+    ranked = []
+    for path in regular_files(root):
+        if path.suffix == ".ipynb" and ".ipynb_checkpoints" not in path.parts:
+            theirs = _plain(path.stem)
+            likeness = [path.name == name, stem in theirs, theirs.startswith(stem[:3])]  # "01_"
+            if any(likeness):
+                ranked.append((likeness.index(True), path.parent != root / "labs", len(path.parts), path))
+    if not ranked:
         raise BadNotebook(f"{name} was not handed in")
-    return min(found, key=lambda path: (path.parent != root / "labs", len(path.parts), path))
+    found = min(ranked)
+    if found[3].name != name:
+        notes.append(f"{found[3].name} was taken for {name}")
+    if others := [path.relative_to(root).as_posix() for *_, path in sorted(ranked) if path != found[3]]:
+        notes.append(f"there is more than one; not looked at: {', '.join(others)[:200]}")
+    return found[3]
+
+
+def _plain(stem: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", stem.lower())
 
 
 def regular_files(root: Path) -> Iterator[Path]:
@@ -48,8 +65,9 @@ def regular_files(root: Path) -> Iterator[Path]:
                     yield path
 
 
-def read(path: Path, notes: list[str]) -> dict[str, dict]:
-    """The cells of a notebook by their IDs, {"source", "type"}. Raises BadNotebook; notes get what is odd."""
+def read(path: Path, notes: list[str]) -> list[dict]:
+    """The cells of a notebook, {"id" or None, "source", "type"} each. Raises BadNotebook; notes get what is
+    odd."""
     size = path.lstat().st_size
     if size > LARGEST:
         raise BadNotebook(f"it has {size >> 20} MiB; {LARGEST >> 20} are the most")
@@ -64,25 +82,13 @@ def read(path: Path, notes: list[str]) -> dict[str, dict]:
     cells = notebook.get("cells")
     if not isinstance(cells, list) or len(cells) > MOST_CELLS:
         raise BadNotebook(f"its cells are no list of at most {MOST_CELLS}")
-    found: dict[str, dict] = {}
-    without = twice = broken = 0
+    found = []
     for cell in cells:
         name, source = _name_and_source(cell)
-        if source is None:
-            broken += 1
-        elif name is None:
-            without += 1
-        elif name in found:
-            twice += 1
-        else:
-            found[name] = {"source": source[:LONGEST], "type": str(cell.get("cell_type"))}
-    for count, what in (
-        (broken, "have no source that is text, and were left out"),
-        (without, "have no ID, and were left out"),
-        (twice, "have the ID of a cell before them, and were left out"),
-    ):
-        if count:
-            notes.append(f"{count} cells {what}")
+        if source is not None:
+            found.append({"id": name, "source": source[:LONGEST], "type": str(cell.get("cell_type"))})
+    if broken := len(cells) - len(found):
+        notes.append(f"{broken} cells have no source that is text, and were left out")
     return found
 
 
@@ -98,16 +104,6 @@ def _name_and_source(cell) -> tuple[str | None, str | None]:
 
 
 # ---- Rebuilding ----------------------------------------------------------------------------------------
-
-
-def tags(cell: dict) -> list[str]:
-    """The tags of a cell."""
-    return cell["metadata"].get("tags", [])
-
-
-def source_of(cell: dict) -> str:
-    """The source of a cell, which may be a list of lines."""
-    return "".join(cell["source"])
 
 
 def rebuild(original: dict, handed_in: dict[str, dict], notes: list[str]) -> dict:

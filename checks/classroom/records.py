@@ -9,6 +9,7 @@ grade.json does not: it is the same, byte by byte, whatever the order, the jobs 
 import base64
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from checks.report.files import write_all
@@ -127,13 +128,33 @@ def visible(text: str) -> str:
 
 def answers(record: dict) -> str:
     """The reflection answers as Markdown, for reading by hand; no word of a student is markup there."""
-    blocks = [f"# Answers of {clean(record['name'])}"]
+    blocks = [f"# Answers of {words(clean(record['name']))}"]
+    told = record["labs"].get("answers", [])
     for lab in record["labs"].get("labs", []):
-        facts = ", ".join(f"{name}: {value}" for name, value in lab.items() if isinstance(value, int | str))
-        blocks.append(f"- {words(clean(facts))}")
-    for answer in record["labs"].get("answers", []):
-        blocks.append(f"## {words(clean(answer['lab']))}: {words(clean(answer['question']))}")
-        text = visible(answer["answer"])
+        blocks.append(f"## {words(clean(lab['lab']))}")
+        blocks.append("\n".join(f"- {words(clean(fact))}" for fact in _facts_of(lab)))
+        blocks += map(_answer, (one for one in told if one["lab"] == lab["lab"]))
+    return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def _facts_of(lab: dict) -> Iterator[str]:
+    """What is known of a lab, in sentences."""
+    if lab["why"]:
+        yield f"not run to its end: {lab['why']}"
+    if lab["exercises"]:
+        done = f"{lab['done']} of {lab['exercises']} done"
+        yield f"exercises: {done}, {lab['right']} right when they were run again"
+    if lab["reproduce"] + lab["differ"] + lab["fail"]:
+        yield f"other cells: {lab['reproduce']} as they should be, {lab['differ']} differ, {lab['fail']} fail"
+    yield from lab["notes"]
+
+
+def _answer(answer: dict) -> str:
+    text = visible(answer["answer"]).strip()
+    title = f"**{words(clean(answer['question']))}**"
+    if not text:
+        return f"{title}\n\n> (no answer)"
+    if answer["question"].startswith("exercise "):  # code keeps its lines and spaces
         fence = "`" * max(3, 1 + longest_run(text))
-        blocks.append(f"{fence}text\n{text}\n{fence}")
-    return "\n\n".join(blocks) + "\n"
+        return f"{title}\n\n{fence}python\n{text}\n{fence}"
+    return title + "\n\n" + "\n".join(f"> {words(line)}".rstrip() for line in text.split("\n"))

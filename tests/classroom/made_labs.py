@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from checks.classroom import rebuild
+from checks.classroom.cells import matched, tags
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,11 +43,11 @@ HEALTH = "✓ GET /health answers 200, and says ok"
 def handed_in(*changed: dict, first: tuple = (), last: tuple = ()) -> dict:
     """The student's notebook: the lab without solutions, with cells changed, before it and after it."""
     new = {one["id"]: one for one in changed}
-    kept = [new.get(one["id"], one) for one in LAB["cells"] if "solution" not in rebuild.tags(one)]
+    kept = [new.get(one["id"], one) for one in LAB["cells"] if "solution" not in tags(one)]
     return notebook(*first, *kept, *last)
 
 
 def read(tmp_path: Path, content) -> tuple[dict, list[str]]:
     file, notes = tmp_path / "x.ipynb", []
     file.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-    return rebuild.read(file, notes), notes
+    return matched(LAB, rebuild.read(file, notes), notes), notes

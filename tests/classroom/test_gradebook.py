@@ -128,7 +128,7 @@ def test_a_torn_record_counts_as_none(tmp_path):
 
 def test_a_student_has_all_the_files(tmp_path):
     labs = {
-        "labs": [{"name": "02", "reproduced": 7}],
+        "labs": [LAB],
         "answers": [{"lab": "05", "question": "Why?", "answer": "# Because\n```\n<b>x\x1b[31m"}],
         "files": {"02.ipynb": "e30="},
     }
@@ -148,8 +148,54 @@ def test_a_student_has_all_the_files(tmp_path):
     }
     assert (tmp_path / "server.log").read_text() == "a\\x1b[31mb\nc"
     answers = (tmp_path / "answers.md").read_text()
-    assert "````text\n# Because\n```\n<b>x\\x1b[31m\n````" in answers
+    assert r"> \# Because" in answers and r"> \`\`\`" in answers and r"> \<b\>x\\x1b\[31m" in answers
     assert (tmp_path / "labs" / "02.ipynb").read_bytes() == b"{}"
+
+
+LAB = {"lab": "05", "why": "", "notes": ["2 cells …"], "exercises": 3, "done": 2, "right": 1}
+LAB |= {"reproduce": 9, "differ": 1, "fail": 0, "cells": {}}
+READ = """# Answers of ada
+
+## 05
+
+- exercises: 2 of 3 done, 1 right when they were run again
+- other cells: 9 as they should be, 1 differ, 0 fail
+- 2 cells …
+
+**1\\. Why?**
+
+> Because of this.
+>
+> And of that.
+
+**2\\. How?**
+
+> (no answer)
+
+## 04
+
+- not run to its end: it needs a production machine, and was not run again
+- exercises: 2 of 3 done, 1 right when they were run again
+
+**exercise unit**
+
+````python
+unit = 1
+  a```b
+````
+"""
+
+
+def test_the_answers_read_well():
+    labs = [LAB, LAB | {"lab": "04", "why": "it needs a production machine, and was not run again"}]
+    labs[1] |= {"reproduce": 0, "differ": 0, "notes": []}
+    told = [
+        {"lab": "05", "question": "1. Why?", "answer": "Because of this.\n\nAnd of that."},
+        {"lab": "05", "question": "2. How?", "answer": ""},
+        {"lab": "04", "question": "exercise unit", "answer": "unit = 1\n  a```b\n"},
+    ]
+    read = records.answers(record(labs={"labs": labs, "answers": told}))
+    assert read.replace("\\.", ".") == READ.replace("\\.", ".")
 
 
 def test_who_could_not_be_graded_reads_why_first(tmp_path):

@@ -4,6 +4,7 @@ import pytest
 from made_labs import LAB, QUESTION, ROOT, cell, handed_in, read
 
 from checks.classroom import rebuild
+from checks.classroom.cells import tags
 
 
 def test_only_the_exercises_come_from_the_student(tmp_path):
@@ -19,14 +20,14 @@ def test_only_the_exercises_come_from_the_student(tmp_path):
     rebuilt = rebuild.rebuild(LAB, cells, notes)
     assert notes == []
     assert [one["id"] for one in rebuilt["cells"]] == [
-        one["id"] for one in LAB["cells"] if "solution" not in rebuild.tags(one)
+        one["id"] for one in LAB["cells"] if "solution" not in tags(one)
     ]
     changed = [one for one in rebuilt["cells"] if one not in LAB["cells"]]
     assert [(one["id"], one["source"]) for one in changed] == [
         ("number", "number = 41 + 1"),
         ("other", "other = None"),
     ]
-    assert all(rebuild.tags(one) == ["exercise", "nbval-ignore-output"] for one in changed)
+    assert all(tags(one) == ["exercise", "nbval-ignore-output"] for one in changed)
     assert rebuild.done_exercises(LAB, rebuilt) == {"number": "number = 41 + 1"}
 
 
@@ -40,8 +41,6 @@ def test_odd_cells_are_noted_and_tolerated(tmp_path):
     assert rebuild.done_exercises(LAB, rebuilt) == {"number": "number = 42"}
     assert notes == [
         "3 cells have no source that is text, and were left out",
-        "1 cells have no ID, and were left out",
-        "2 cells have the ID of a cell before them, and were left out",
         "the exercise number is a cell of another type; it was run as code",
         "the exercise other is missing, and counts as not done",
     ]
@@ -115,8 +114,22 @@ def test_a_notebook_is_found_anywhere_but_never_through_a_link(tmp_path):
         (tmp_path / name).write_text("{}")
     (tmp_path / "04.ipynb").symlink_to("/etc/passwd")
     (tmp_path / "away").symlink_to(ROOT / "labs")
-    assert rebuild.find(tmp_path, "01.ipynb") == tmp_path / "labs/01.ipynb"
-    assert rebuild.find(tmp_path, "02.ipynb") == tmp_path / "old/02.ipynb"
-    for name in ("03.ipynb", "04.ipynb", "02_the_contract_and_the_server.ipynb"):
+    notes = []
+    assert rebuild.find(tmp_path, "01.ipynb", notes) == tmp_path / "labs/01.ipynb" and not notes
+    assert rebuild.find(tmp_path, "02.ipynb", notes) == tmp_path / "old/02.ipynb"
+    assert notes == ["there is more than one; not looked at: old/new/02.ipynb"]
+    for name in ("03.ipynb", "04.ipynb", "05_reflect_and_extend.ipynb"):
         with pytest.raises(rebuild.BadNotebook, match="was not handed in"):
-            rebuild.find(tmp_path, name)
+            rebuild.find(tmp_path, name, notes)
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    ["01_http_rest (1).ipynb", "01_http_rest_Müller.ipynb", "ada 01-HTTP-rest.ipynb", "01_http.ipynb"],
+)
+def test_a_notebook_is_found_under_the_names_that_browsers_and_students_give_it(tmp_path, theirs):
+    notes = []
+    for name in (theirs, "02_the_contract.ipynb"):
+        (tmp_path / name).write_text("{}")
+    assert rebuild.find(tmp_path, "01_http_rest.ipynb", notes) == tmp_path / theirs
+    assert notes == [f"{theirs} was taken for 01_http_rest.ipynb"]
