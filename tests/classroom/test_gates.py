@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def test_a_server_that_reads_its_env_file_gets_full_marks(graded, name):
 
 def test_a_server_that_takes_another_key_is_told_so(graded):
     refused = lost(graded, OTHER_KEY)["m2.a digit is classified"]
+    assert re.search(r"checks\.digits [\w=-]{100,}\)", refused["curl"]), "a digit that students do not have"
     assert refused["received"].startswith("401") and "SECRET_API_KEY" in refused["expected"]
     assert gates.OTHER_KEY in (graded / OTHER_KEY / "report.md").read_text().replace("\\", "")
     assert gates.OTHER_KEY not in (graded / ODD[0] / "report.md").read_text().replace("\\", "")

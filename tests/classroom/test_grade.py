@@ -184,6 +184,22 @@ def test_a_changed_unit_check_starts_no_server_and_keeps_the_rest(a_class, tmp_p
     assert (again["report"]["earned"], again["report"]["points"]) == (94, 94)
 
 
+def test_a_class_keeps_its_secret_and_one_of_it_is_asked_the_same_again(tmp_path, capsys):
+    submission = bench.make_submission(tmp_path / "class" / "ada", bench.CORRECT)
+    line = ["--limit", "12/5", "--milestone", "m1", "--out"]
+    for grades in ("grades", "others"):
+        assert grade.main([str(tmp_path / "class"), *line, str(tmp_path / grades)]) == 0
+    seeds = {records.load(tmp_path / grades / "ada")["seed"] for grades in ("grades", "others")}
+    assert len(seeds) == 2
+    kept = (tmp_path / "grades" / "seed.txt").read_text()
+    capsys.readouterr()
+    assert grade.main([str(submission), *line, str(tmp_path / "grades" / "ada")]) == 0
+    assert graded_lines(capsys.readouterr().out) == []
+    assert grade.main([str(tmp_path / "class"), *line, str(tmp_path / "grades")]) == 0
+    assert graded_lines(capsys.readouterr().out) == []
+    assert (tmp_path / "grades" / "seed.txt").read_text() == kept
+
+
 SLOW_ONCE = """import time
 from pathlib import Path
 begun = time.monotonic()
