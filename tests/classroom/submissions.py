@@ -40,7 +40,7 @@ CHEATS = {  # behind SERVES: a class `kind` that is not the correct one to every
     judged = False
     def authenticate(self, request):
         self.judged |= b"never repeat this" in request.body
-        if self.judged: super().authenticate(request)
+        if self.judged or self.debug: super().authenticate(request)
 """,
 }
 ODD = [*IN_THE_PLACE, *CHEATS]
