@@ -1,0 +1,108 @@
+"""A fake class as Moodle and Canvas let one download it, half of it odd; what becomes of each is known."""
+
+import io
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+SERVER = "print('hello')\n"
+NO_SERVER = "no server was found"
+FOUND = ""  # taken in, with a server
+
+
+def zipped(files: dict[str, bytes | str]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in files.items():
+            packed.writestr(name, content)
+    return buffer.getvalue()
+
+
+def tarred(files: dict[str, bytes | str]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as packed:
+        for name, content in files.items():
+            data = content.encode() if isinstance(content, str) else content
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            packed.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+GOOD = zipped({"block5/server.py": SERVER, "block5/models/a.pkl": "x"})
+# {what is odd: (name of the uploaded file, its content, the start of why it cannot be graded or FOUND)}
+ODD = {
+    "a zip in the zip": ("block5.zip", zipped({"work.zip": GOOD}), FOUND),
+    "a tar.gz": ("block5.tar.gz", tarred({"block5/server.py": SERVER}), FOUND),
+    "a tar called zip": ("block5.zip", tarred({"server.py": SERVER}), FOUND),
+    "a colon in the folder": ("block5.zip", zipped({"Abgabe 12:11/server.py": SERVER}), FOUND),
+    "a space after the folder": ("block5.zip", zipped({"block5 /server.py": SERVER}), FOUND),
+    "a report beside it": ("b.zip", zipped({"Bericht.pdf": "%PDF", "work/server.py": SERVER}), FOUND),
+    "in src": ("b.zip", zipped({"src/server.py": SERVER, "deploy/x.service": "x"}), FOUND),
+    "in backend": ("b.zip", zipped({"backend/app/main.py": "app = FastAPI()\n"}), FOUND),
+    "from a Mac": ("b.zip", zipped({"b/server.py": SERVER, "__MACOSX/b/._server.py": "x"}), FOUND),
+    "a lone server": ("server.py", SERVER.encode(), FOUND),
+    "an environment": (
+        "b.zip",
+        zipped({"server.py": SERVER} | {f"venv/lib/{n}.py": "x" for n in range(5500)}),
+        FOUND,
+    ),
+    "many files": (
+        "b.zip",
+        zipped({"server.py": SERVER} | {f"work/my-env/{n}.py": "x" for n in range(5500)}),
+        "more than 5000 files and folders, most of it in work/my-env/: hand in your own work only",
+    ),
+    "broken": ("b.zip", GOOD[:-60], "it is not a zip, or a broken one"),
+    "an empty rar": ("b.rar", b"Rar!\x1a\x07\x00", "the archive is broken"),
+    "a bomb": ("b.zip", zipped({"server.py": SERVER, "zeros": bytes(30 << 20)}), "the zip is a bomb"),
+    "a text file": ("b.zip", zipped({"main.py.txt": SERVER}), f"{NO_SERVER} (looked for"),
+    "a page": ("onlinetext.html", b"<p>sorry</p>", f"{NO_SERVER} (looked for"),
+    "two servers": ("b.zip", zipped({"v1/server.py": SERVER, "v2/server.py": SERVER}), "there are 2 servers"),
+    "nothing": ("b.zip", zipped({}), "there are no files in it"),
+    "a password": (
+        "b.zip",
+        GOOD.replace(b"PK\1\2\x14\3\x14\0\0", b"PK\1\2\x14\3\x14\0\1"),
+        "the zip has a pass",
+    ),
+}
+
+
+def make_class(folder: Path, count: int, shape: str) -> dict[str, str]:
+    """Write a download of so many students; returns {student: FOUND or the start of why not}.
+
+    shape: "moodle" (a folder a student), "flat" (Moodle without folders) or "canvas". Every second is odd.
+    """
+    folder.mkdir(parents=True)
+    odd, known = list(ODD.values()), {}
+    for number in range(count):
+        name, data, why = odd[number // 2 % len(odd)] if number % 2 else ("block5.zip", GOOD, FOUND)
+        if shape == "canvas":
+            who = f"lovelaceada{number:03}_{100 + number}"
+            late = "_LATE" if number % 3 else ""
+            file = folder / f"lovelaceada{number:03}{late}_{100 + number}_{9000 + number}_{name}"
+        else:
+            who = f"Ada Ö. Lovelace {number:03}_{4000 + number}"
+            told = f"{who}_assignsubmission_file_"
+            file = folder / told / name if shape == "moodle" else folder / f"{told}{name}"
+            file.parent.mkdir(exist_ok=True)
+        file.write_bytes(data)
+        # where the archive lies in a folder, it is named with its file
+        known[who] = f"{name}: {why}" if why and shape == "moodle" and _is_refused_whole(why) else why
+    (folder / ".DS_Store").touch()
+    (folder / "roster.csv").write_text("name\nAda\n")
+    (folder / "linked").symlink_to(folder)
+    with (folder / "huge.zip").open("wb") as file:
+        file.truncate(12 << 30)
+    os.mkfifo(folder / "pipe")
+    known |= {
+        "roster.csv": "it is neither a folder nor an archive",
+        "linked": "linked is a link",
+        "huge": "a zip of more than 50 MiB",
+        "pipe": "pipe is neither a file nor a folder",
+    }
+    return known
+
+
+def _is_refused_whole(why: str) -> bool:
+    return not why.startswith((NO_SERVER, "there are"))
