@@ -148,6 +148,7 @@ def test_401_says_what_it_wants(api):
 
 
 @points(2)
+@late
 @at_most(60)
 @needs("m2.a digit is classified")
 @hint(
@@ -167,6 +168,7 @@ def test_exactly_the_limit_is_admitted(api):
 
 
 @points(1)
+@late
 @at_most(60)
 @needs("exactly the limit is admitted", "m1.results answers")
 @hint("Monitors ask /health all day: attach the limit to /classify alone.")
@@ -180,6 +182,7 @@ def test_health_and_results_are_never_limited(api):
 
 
 @points(1)
+@late
 @needs("exactly the limit is admitted")
 @only(there_are_several_addresses)
 @hint("One budget for everybody lets a single noisy client lock all others out: keep a count per address.")
@@ -193,6 +196,7 @@ def test_every_client_has_a_budget_of_its_own(api):
 
 
 @points(1, stretch=True)
+@late
 @needs("exactly the limit is admitted")
 @hint("Retry-After: whole seconds until the window ends, at least 1 and never more than the window.")
 def test_429_says_when_to_come_back(api):
@@ -225,6 +229,7 @@ def test_retry_after_is_true(api):
 
 
 @points(1, stretch=True)
+@late
 @at_most(60)
 @needs("exactly the limit is admitted", "a wrong key is refused")
 @hint(
@@ -246,6 +251,7 @@ def test_wrong_keys_use_up_the_budget_too(api):
 
 
 @points(1, stretch=True)
+@late
 @at_most(60)
 @needs("exactly the limit is admitted")
 @hint(
@@ -277,6 +283,7 @@ def test_the_budget_is_shown(api):
 
 
 @points(1, stretch=True)
+@late
 @at_most(60)
 @needs("exactly the limit is admitted")
 @hint("Anybody can write X-Forwarded-For: believe it only from a proxy that you named.")
@@ -299,6 +306,7 @@ def test_a_forged_address_does_not_help(api):
 
 
 @points(2, stretch=True)
+@late
 @at_most(60)
 @needs("exactly the limit is admitted")
 @hint("Look and count in one step, under a lock: between the two, another thread may have looked as well.")

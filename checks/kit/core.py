@@ -48,7 +48,7 @@ class Check:
     hint: str
     seconds: float
     last: bool = False  # runs although the server is gone: to say so
-    waits: bool = False  # for a window of the rate limit to end: runs when nearly all others are done
+    late: bool = False  # uses up a budget, or waits for a window to end: runs when others have asked
     only: Callable[[dict], bool] | None = None  # where it applies; elsewhere it is not even planned
 
     @property
@@ -87,8 +87,9 @@ def even_when_gone(function):
 
 
 def late(function):
-    """For the checks that wait for a window of the rate limit to end."""
-    return _mark(waits=True)(function)
+    """For the checks that use up a budget or wait for its window to end: where all clients share one, any
+    other check behind them would have to wait for a minute."""
+    return _mark(late=True)(function)
 
 
 def _mark(**values):
@@ -122,7 +123,7 @@ def declared(function, place: int) -> Check:
         hint=marks.get("hint", ""),
         seconds=marks.get("seconds", SECONDS),
         last=marks.get("last", False),
-        waits=marks.get("waits", False),
+        late=marks.get("late", False),
         only=marks.get("only"),
     )
 
@@ -156,9 +157,9 @@ def applying(checks: list[Check], given: dict) -> list[Check]:
 
 
 def in_any_order(checks: list[Check], seed) -> list[Check]:
-    """The checks shuffled, so that no server learns their order; those that wait, and the last, come last."""
+    """The checks shuffled, so that no server learns their order; then the late ones, and the last."""
     places = random.Random(f"{seed} order")
-    return sorted(checks, key=lambda check: (check.last, check.waits, places.random()))
+    return sorted(checks, key=lambda check: (check.last, check.late, places.random()))
 
 
 def checks_of(*modules) -> list[Check]:
