@@ -7,6 +7,7 @@ machine gives the same bytes.
 
     --count 100      submissions            --limit 30/minute   the servers' rate limit
     --jobs N         under way at once      --no-dask           leave the cluster out
+    --download moodle    in the shape of an LMS's download (or flat, canvas), every second one packed oddly
 """
 
 import argparse
@@ -18,8 +19,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "classroom")]
 
+import lms  # noqa: E402
 from faulty.faults import FAULTS  # noqa: E402
 
 from checks import grade  # noqa: E402
@@ -154,13 +156,27 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--limit", default="30/minute")
     parser.add_argument("--jobs", type=int, default=the_class.default_jobs())
+    parser.add_argument("--download", choices=["moodle", "flat", "canvas"])
     parser.add_argument("--no-dask", action="store_true")
     parser.add_argument("--keep", type=Path, help="keep the class and its grades in this folder")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = asked.keep or Path(scratch)
         students = make_class(folder / "class", faults_for(asked.count))
-        line = [str(folder / "class"), "--limit", asked.limit, "--seed", "1", "--fresh", "--out"]
+        if asked.download:
+            made = folder / "class"
+            handed_in = {student: made / student for student in students}
+            names = lms.as_download(folder / "download", handed_in, asked.download)
+            students = {name: students[student] for name, student in names.items()}
+        line = [
+            str(folder / ("download" if asked.download else "class")),
+            "--limit",
+            asked.limit,
+            "--seed",
+            "1",
+            "--fresh",
+            "--out",
+        ]
         began = time.monotonic()
         grade.main([*line, str(folder / "grades"), "--jobs", str(asked.jobs)])
         took = time.monotonic() - began

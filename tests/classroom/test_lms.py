@@ -4,7 +4,6 @@ from pathlib import Path
 
 import lms
 import pytest
-from faulty.faults import FAULTS  # noqa: F401  what bench.grading makes submissions of
 
 from bench import grading as bench
 from checks import grade
@@ -41,31 +40,18 @@ def test_of_a_class_of_120_everybody_is_taken_in_or_named_as_known(tmp_path, sha
     assert sum(why == lms.FOUND for why in known.values()) == 60 + 3 * 11
 
 
-def test_submissions_in_the_shape_of_a_download_get_the_grades_that_are_known(tmp_path):
-    folder = tmp_path / "class"
-    made = {"Ada_1": bench.CORRECT, "Ben_2": "404 for 405", "Cy_3": "no HEAD"}
-    for (who, fault), pack in zip(made.items(), (lms.zipped, lms.tarred, lms.zipped)):
-        whole = bench.make_submission(tmp_path / who, fault)
-        files = {
-            f"Abgabe 12:11/{path.relative_to(whole).as_posix()}": path.read_bytes()
-            for path in whole.rglob("*")
-            if path.is_file()
-        }
-        name = "block5.tar.gz" if pack is lms.tarred else "block5.zip"
-        file = folder / f"{who}_assignsubmission_file_" / name
-        file.parent.mkdir(parents=True)
-        data = pack(files)
-        file.write_bytes(lms.zipped({"again.zip": data, "Bericht.pdf": "%PDF"}) if who == "Cy_3" else data)
+@pytest.mark.parametrize("shape", ["moodle", "canvas"])
+def test_submissions_in_the_shape_of_a_download_get_the_grades_that_are_known(tmp_path, shape):
+    folder, out = tmp_path / "class", tmp_path / "grades"
+    made = bench.make_class(tmp_path / "made", [bench.CORRECT, "404 for 405", "no HEAD", "health is 500"])
+    names = lms.as_download(folder, {student: tmp_path / "made" / student for student in made}, shape)
     (folder / "stray.py").write_text("x = 1\n")
     (folder / "Dee_4_assignsubmission_file_").mkdir()
-    out = tmp_path / "grades"
     assert grade.main([str(folder), "--out", str(out), "--limit", "12/5", "--milestone", "m1"]) == 1
-    for who, fault in made.items():
+    for who, student in names.items():
         told = records.grade_of(records.load(out / who))
         failed = {name for name, one in told["checks"].items() if one["status"] == "failed"}
-        assert (told["status"], failed) == (
-            records.GRADED,
-            {name for name in bench.expected(fault)[0] if name.startswith("m1.")},
-        )
+        expected = {name for name in bench.expected(made[student])[0] if name.startswith("m1.")}
+        assert (told["status"], failed) == (records.GRADED, expected), who
     assert records.load(out / "Dee_4")["why"].startswith("there are no files in it")
     assert records.load(out / "stray.py")["why"].startswith("it is neither a folder nor an archive")
