@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -323,6 +324,20 @@ except OSError as problem: print(count, problem.errno)
     told = lines(driver.python(folder, program, limits={"processes": 40}, without_cgroups=without_cgroups))
     count, error = map(int, told[0].split())
     assert 30 <= count <= 40 and error == 11
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_the_memory_that_the_grader_allows_itself_is_no_limit_inside(folder, user):
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (2 << 30, before[1]))
+    driver = Driver(user)  # with this limit, like the process that grades
+    resource.setrlimit(resource.RLIMIT_DATA, before)
+    program = "import resource; print(resource.getrlimit(resource.RLIMIT_DATA))"
+    try:
+        assert lines(driver.python(folder, program)) == [str((before[1], before[1]))]
+    finally:
+        driver.close()
+        driver.process.stdout.close()
 
 
 def test_no_writable_place_holds_more_than_its_share_of_the_disk(driver, folder):
