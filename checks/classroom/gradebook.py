@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from checks.classroom.class_page import class_page
+from checks.classroom.marks import FILE, marked
 from checks.classroom.records import GRADED, NOT_YET, differences, grade_of, load, to_json, write
 from checks.kit.core import UNCHECKED
 from checks.kit.grading import in_order
@@ -16,6 +17,7 @@ MAXIMUM = "(maximum)"  # the first row: what there is to earn
 BOM = "\ufeff"  # without it Excel takes UTF-8 for the code page of its country
 # what stands beside the students' folders
 TAKEN = {"gradebook.csv", "index.html", "changes.csv", "class.json", "seed.txt"}
+TAKEN |= {FILE, f"{FILE}-wal", f"{FILE}-shm"}
 
 
 def write_class(out: Path, names: Iterable[str]) -> list[dict]:
@@ -29,11 +31,12 @@ def write_class(out: Path, names: Iterable[str]) -> list[dict]:
             empty = {"earned": 0, "points": 0, "checks": {}, "why": ""}
             grades.append({"name": name, "status": NOT_YET} | empty)
             continue
-        grades.append(grade_of(record))
+        grades.append(grade_of(marked(record, out)))
         details[name] = record["detail"] if record["why"] else ""
         before = out / name / "before.json"
         if before.exists():
-            changes[name] = differences(json.loads(before.read_text(encoding="utf-8")), grades[-1])
+            old = json.loads(before.read_text(encoding="utf-8"))
+            changes[name] = differences(old, grade_of(record))  # of the grading alone, without marks
     write(out / "class.json", to_json({"students": names}))
     write(out / "gradebook.csv", BOM + gradebook(grades))
     write(out / "index.html", class_page(grades, details, changes))
@@ -60,19 +63,21 @@ def gradebook(grades: Iterable[dict]) -> str:
     is to earn.
 
     A cell holds what a check earned; it is empty where a check could not be checked or was not asked: that is
-    no 0. A submission that could not be graded has a status and a reason, and no points.
+    no 0. A submission that could not be graded has a status and a reason, and no points. `comments`, where
+    somebody has read the answers, are what the readers said.
     """
     grades = sorted(grades, key=lambda grade: grade["name"])
     names = in_order({name: None for grade in grades for name in grade["checks"]})
     checks = {name: check for grade in grades for name, check in grade["checks"].items()}
     most = max((grade["points"] for grade in grades if grade["status"] == GRADED), default=0)
-    table = [["name", "status", "points", "of", *names, "why"]]
-    table.append(
-        [MAXIMUM, "", f"{most:g}", f"{most:g}", *(f"{checks[name]['points']:g}" for name in names), ""]
-    )
+    read = [""] if any("comments" in grade for grade in grades) else []
+    table = [["name", "status", "points", "of", *names, *(["comments"] if read else []), "why"]]
+    worth = (f"{checks[name]['points']:g}" for name in names)
+    table.append([MAXIMUM, "", f"{most:g}", f"{most:g}", *worth, *read, ""])
     for grade in grades:
         points = [f"{grade['earned']:g}", f"{grade['points']:g}"] if grade["status"] == GRADED else ["", ""]
         cells = [_cell(grade["checks"].get(name)) for name in names]
+        cells += [grade.get("comments", "")] if read else []
         table.append([grade["name"], grade["status"], *points, *cells, grade["why"]])
     out = io.StringIO()
     csv.writer(out).writerows([[defused(cell) for cell in row] for row in table])

@@ -169,7 +169,8 @@ def collected(original: dict, handed_in: dict, lab: str, more: dict[str, str]) -
             told = handed_in.get(cell["id"], {}).get("source", "")
             answer = told.removeprefix(asked) if told.startswith(asked) else told.rpartition(ANSWER)[2]
             question = " ".join(asked.removesuffix(ANSWER).split())
-            answers.append({"lab": lab, "question": question, "answer": answer.strip()})
+            answers.append({"lab": lab, "id": cell["id"], "question": question, "answer": answer.strip()})
         elif cell["id"] in more:
-            answers.append({"lab": lab, "question": f"exercise {cell['id']}", "answer": more[cell["id"]]})
+            question = f"exercise {cell['id']}"
+            answers.append({"lab": lab, "id": cell["id"], "question": question, "answer": more[cell["id"]]})
     return answers

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from checks.classroom.marks import marked
 from checks.report.files import write_all
 from checks.report.markdown import longest_run, words
 from checks.report.model import clean
@@ -69,7 +70,8 @@ def is_graded(record: dict) -> bool:
 
 
 def write_pages(folder: Path, record: dict) -> None:
-    """Write all that is made of the record."""
+    """Write all that is made of the record, and of the marks of who read its answers."""
+    record = marked(record, folder.parent)
     remarks = []
     if record["why"]:
         remarks = [
@@ -98,6 +100,7 @@ def grade_of(record: dict) -> dict:
         "earned": record["report"]["earned"],
         "points": record["report"]["points"],
         "checks": {result["name"]: {name: result[name] for name in shown} for result in results},
+        **({"comments": record["comments"]} if "comments" in record else {}),  # of who read the answers
     }
 
 

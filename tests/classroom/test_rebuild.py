@@ -81,13 +81,14 @@ def test_other_code_does_and_may_be_anything(source):
 def test_a_reflection_answer_is_collected_without_its_question(written, answer):
     theirs = {"why": {"source": written, "type": "raw"}}
     assert rebuild.collected(LAB, theirs, "01_lab", {}) == [
-        {"lab": "01_lab", "question": "**1.** Why?", "answer": answer}
+        {"lab": "01_lab", "id": "why", "question": "**1.** Why?", "answer": answer}
     ]
 
 
 def test_exercises_of_a_lab_that_nobody_runs_are_collected_too():
     told = rebuild.collected(LAB, {}, "04_lab", {"number": "number = 42"})
-    assert told[0] == {"lab": "04_lab", "question": "exercise number", "answer": "number = 42"}
+    of = {"lab": "04_lab", "id": "number"}
+    assert told[0] == of | {"question": "exercise number", "answer": "number = 42"}
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from checks.classroom import marks
 from checks.editions import files, proof, release, strip, tables, write
 from checks.editions.job import Job
 from checks.kit import grading
@@ -55,11 +56,14 @@ def test_a_student_gets_no_answers_no_tests_and_no_tools_of_instructors(editions
     assert {"README.md", "server.py", "checks/test_m3_keys_and_limits.py", "deploy/box/box"} <= names
     for hidden in ("tests", "bench", ".ci", ".git", "checks/release.py", "checks/grade.py", "labs/store.py"):
         assert not (student / hidden).exists(), hidden
+    for hidden in ("labs/reflections.toml", "checks/read.py", "checks/reading", "checks/classroom"):
+        assert (ROOT / hidden).exists() and not (student / hidden).exists(), hidden
     bodies = strip.strip((ROOT / "server.py").read_bytes(), dict.fromkeys(tables.STUBS, "pass"))
     lines = set((ROOT / "server.py").read_text().splitlines()) - set(bodies.decode().splitlines())
     answers = {line.strip() for line in lines if len(line.strip()) > 40}
     for notebook in (ROOT / "labs").glob("*.ipynb"):
         answers |= {"".join(cell["source"]) for cell in code(notebook, "solution")}
+    answers |= {told["model"] for told in marks.questions().values()}
     assert len(answers) > 15
     for name in names:
         if not name.endswith((".npz", ".pkl", ".png")):
@@ -74,7 +78,9 @@ def test_what_a_student_reads_speaks_of_nothing_that_is_not_there(editions):
     for name in ("README.md", "checks/README.md", "labs/README.md", "CHANGELOG.md", "pytest.ini"):
         text = (student / name).read_text(encoding="utf-8")
         assert not re.search(
-            r"\b(tests|bench)/|release\.py|AUTHORING|checks\.grade|<!-- instr|all tests", text
+            r"\b(tests|bench)/|release\.py|AUTHORING|checks\.(grade|read\b)|reflections\.toml"
+            r"|<!-- instr|all tests",
+            text,
         ), name
     readme = (student / "README.md").read_text(encoding="utf-8")
     for function in tables.STUBS:
