@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from submissions import hand_in
 
-from checks.classroom import handed_in
+from checks.classroom import handed_in, the_class
 from checks.classroom.handed_in import find_submissions
 
 
@@ -186,3 +186,19 @@ def test_what_is_huge_or_deep_has_a_digest_in_a_moment(tmp_path):
     os.close(deep)
     assert len(handed_in.HandedIn((("", tmp_path),)).digest()) == 64
     shutil.rmtree(tmp_path / ("d" * 150))
+
+
+def test_what_cannot_be_read_or_has_gone_is_named_and_stops_nobody(tmp_path, monkeypatch):
+    one = handed_in.HandedIn((("", hand_in(tmp_path, "ada", "x")),))
+    task = {"parts": [("", str(tmp_path / "ada"))], "why": ""}
+    assert the_class.looked_at(one)[0] == one and "packed" in the_class.packed(task)
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
+    named, digest = the_class.looked_at(one)
+    told = "it cannot be read (Permission denied): make it readable for the grader"
+    assert named.why == told and len(digest) == 64
+    assert the_class.packed(task)["why"] == told
