@@ -234,7 +234,11 @@ def marked(record: dict, grades: Path) -> dict:
         answer = answers.get(question, {}).get("answer", "")
         words = " / ".join(text for _, text in sorted(mark.comments.items()) if text)
         points = points_for(mark, holds[0], told["points"])
-        given = [holds[0][item] for item in sorted(mark.items)]
+        rubric = [row for row in holds[0].values() if row["question"] == question]
+        given = "; ".join(f"{row['points']:+g} {row['words']}" for row in rubric if row["item"] in mark.items)
+        missing = "; ".join(
+            row["words"] for row in rubric if row["item"] not in mark.items and row["points"] > 0
+        )
         sentence = f"Reflection: {told['name']}"
         if words:
             comments.append(f"{told['name']}: {words}")
@@ -250,9 +254,9 @@ def marked(record: dict, grades: Path) -> dict:
                 **{"milestone": MILESTONE, "sentence": sentence, "points": told["points"], "stretch": False},
                 **{"status": status, "earned": points or 0, "seconds": 0.0},
                 received=answer if status == FAILED else "",
-                reason="nobody has read it yet"
-                if status == UNCHECKED
-                else "; ".join(f"{item['points']:g}: {item['words']}" for item in given),
+                expected=missing if status == FAILED else "",
+                reason="nobody has read it yet" if status == UNCHECKED else "",
+                hint=f"Its points: {given}." if status == FAILED else "",
             )
         )
     kept = [Result(**one) for one in report["results"]]

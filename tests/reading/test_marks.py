@@ -262,6 +262,11 @@ def test_points_and_comments_reach_each_report(read):
     assert (report["earned"], report["points"]) == (4, 26)
     for name in ("report.html", "report.md", "results.json", "junit.xml"):
         assert "of the log" in (folder / name).read_text(), name
+    result = next(one for one in report["results"] if one["name"] == COLUMN)
+    rubric_words = [words for _, words in questions()[QUESTION]["rubric"]]
+    assert result["expected"] == "; ".join(rubric_words[2:4])
+    assert result["hint"] == f"Its points: +1 {rubric_words[0]}; +1 {rubric_words[1]}."
+    assert (result["received"].split(), result["reason"]) == (SAME.split(), "")
     assert "<line>" not in (folder / "report.html").read_text()
     assert "reflections, read by a person" in (folder / "report.html").read_text()
     assert json.loads((folder / "grade.json").read_text())["earned"] == 4
