@@ -231,7 +231,6 @@ def test_the_labs_pass_twice_in_any_order_and_side_by_side():
     both = [start_nbval(ON_DEV), start_nbval(ON_DEV[::-1])]
     for process in both:
         assert_passed(process)
-    assert_passed(start_nbval(ON_DEV))
 
 
 # ---- What is masked -------------------------------------------------------------------------------------
@@ -241,6 +240,7 @@ from labkit import *
 server = Server()
 import labkit
 labkit.dev("", "curl -si -d 1 $URL/classify; curl -sv $URL/health 2>&1 | grep curl")
+labkit.dev("", "systemd-analyze security --offline=true --no-pager deploy/pixelwise.service | tail -n 1")
 print(server.url)
 show_code("authenticate")
 server.log()
@@ -258,6 +258,7 @@ RateLimit-Policy: "default";q=30;w=60
 {"status":"ok","model_version":"v1"}
 <time> INFO 127.0.0.1 GET /health 200 <ms> <id>
 {"prediction":"7","confidence":0.9999654146243999}
+a share of 1.2, at most 5.0
 28 rows of 28 integers from 0 to 255"""
 
 
