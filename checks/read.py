@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sqlite3
 import sys
 import webbrowser
@@ -26,6 +27,7 @@ def opened(address: str) -> None:
 def main(arguments: list[str]) -> int:
     """Serve the page until Ctrl-C. 0: done; 2: there is nothing to read, or it cannot be served."""
     for_any_terminal()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored
     parser = argparse.ArgumentParser("python -m checks.read", description="Read the answers of a class.")
     parser.add_argument("grades", type=Path, help="the folder of a graded class")
     parser.add_argument("--port", type=int, default=0, help="a port to listen on (default: a free one)")

@@ -163,7 +163,9 @@ def serve(grades: Path, port: int, tell) -> None:
     app.config["hosts"] |= {f"{name}:{server.effective_port}" for name in (HOST, "localhost")}
     try:
         tell(f"http://{HOST}:{server.effective_port}/{token}/")
-        server.run()  # until Ctrl-C
+        server.run()
+    except KeyboardInterrupt:  # before it ran
+        pass
     finally:
         server.close()
         reading.marks.close()
