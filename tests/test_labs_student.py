@@ -27,6 +27,8 @@ SERVERS = {
     "nonsense": lambda text: (
         """
 import os, sys, http.server
+if sys.argv[1:]:
+    sys.exit()  # --check, for which a lab would wait
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
