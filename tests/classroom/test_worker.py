@@ -178,8 +178,11 @@ def test_of_one_that_does_not_even_do_that_the_results_are_known(child, monkeypa
 @pytest.mark.parametrize("more", [{"waited": 9999}, {"labs": 60}])
 def test_what_was_waited_for_others_and_the_labs_are_no_part_of_the_time_limit(child, more):
     late = "signal.signal(signal.SIGUSR1, lambda *_: os._exit(1))\n"
-    both = f"print(json.dumps({LATE}) + '\\n' + json.dumps({more}), flush=True)\n"  # in one piece
-    assert child(f"{late}{both}time.sleep(1)\nrecord()\n")["words"] == "my last"
+    both = (
+        f"os.write(1, (json.dumps({LATE}) + '\\n' + json.dumps({more}) + '\\n').encode())\n"  # in one piece
+    )
+    record = child(f"{late}{both}time.sleep(1)\nrecord()\n")
+    assert record.get("words") == "my last", record["log"]
 
 
 def test_a_grader_that_was_killed_is_tried_once_more(child, tmp_path):
