@@ -30,13 +30,13 @@ def pytest_addoption(parser):
     parser.addoption("--quick", action="store_true", help="leave out the files that take long, and name them")
 
 
-def pytest_collection_modifyitems(config, items):
+def pytest_ignore_collect(collection_path, config):
+    return True if config.getoption("--quick") and collection_path.stem in SLOW else None
+
+
+def pytest_collection_modifyitems(items):
     """The longest first: side by side, one that starts last keeps all others waiting for it."""
     items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
-    if config.getoption("--quick"):
-        left_out = [item for item in items if item.path.stem in SLOW]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = items[len(left_out) :]
 
 
 def pytest_collection_finish():
