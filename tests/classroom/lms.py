@@ -68,6 +68,19 @@ ODD = {
 }
 
 
+def _placed(folder: Path, shape: str, student: str, login: str, number: int, name: str) -> tuple[str, Path]:
+    """What a student is called in a download of this shape, and where their file of this name lies.
+    student: for Moodle; login: for Canvas, which adds _LATE to it."""
+    if shape == "canvas":
+        who = f"{login.removesuffix('_LATE')}_{100 + number}"
+        return who, folder / f"{login}_{100 + number}_{9000 + number}_{name}"
+    who = f"{student}_{4000 + number}"
+    told = f"{who}_assignsubmission_file_"
+    file = folder / told / name if shape == "moodle" else folder / f"{told}{name}"
+    file.parent.mkdir(exist_ok=True)
+    return who, file
+
+
 def make_class(folder: Path, count: int, shape: str) -> dict[str, str]:
     """Write a download of so many students; returns {student: FOUND or the start of why not}.
 
@@ -77,15 +90,8 @@ def make_class(folder: Path, count: int, shape: str) -> dict[str, str]:
     odd, known = list(ODD.values()), {}
     for number in range(count):
         name, data, why = odd[number // 2 % len(odd)] if number % 2 else ("block5.zip", GOOD, FOUND)
-        if shape == "canvas":
-            who = f"lovelaceada{number:03}_{100 + number}"
-            late = "_LATE" if number % 3 else ""
-            file = folder / f"lovelaceada{number:03}{late}_{100 + number}_{9000 + number}_{name}"
-        else:
-            who = f"Ada Ö. Lovelace {number:03}_{4000 + number}"
-            told = f"{who}_assignsubmission_file_"
-            file = folder / told / name if shape == "moodle" else folder / f"{told}{name}"
-            file.parent.mkdir(exist_ok=True)
+        login, late = f"lovelaceada{number:03}", "_LATE" if number % 3 else ""
+        who, file = _placed(folder, shape, f"Ada Ö. Lovelace {number:03}", f"{login}{late}", number, name)
         file.write_bytes(data)
         # where the archive lies in a folder, it is named with its file
         known[who] = f"{name}: {why}" if why and shape == "moodle" and _is_refused_whole(why) else why
@@ -121,14 +127,7 @@ def as_download(folder: Path, students: dict[str, Path], shape: str) -> dict[str
             "again.zip": lambda files=files: zipped({"Bericht.pdf": "%PDF", "block5.zip": zipped(files)}),
         }
         name = list(ways)[(number // 2 % 3 + 1) if number % 2 else 0]
-        if shape == "canvas":
-            who = f"student{number:03}_{100 + number}"
-            file = folder / f"student{number:03}_LATE_{100 + number}_{9000 + number}_{name}"
-        else:
-            who = f"{student}_{4000 + number}"
-            told = f"{who}_assignsubmission_file_"
-            file = folder / told / name if shape == "moodle" else folder / f"{told}{name}"
-        file.parent.mkdir(exist_ok=True)
+        who, file = _placed(folder, shape, student, f"student{number:03}_LATE", number, name)
         file.write_bytes(ways[name]())
         names[who] = student
     return names
