@@ -23,6 +23,7 @@ from checks.classroom.archives import SubmissionError, stem_of
 from checks.classroom.clone import is_url
 from checks.classroom.handed_in import Usage, is_class
 from checks.classroom.intake import fetch
+from checks.classroom.janitor import hire_a_janitor
 from checks.classroom.limits import APT
 from checks.classroom.the_class import UNDER_WAY_PER_CORE, Unwritten, command_class, command_one
 from checks.classroom.worker import STOP
@@ -99,7 +100,9 @@ def command(asked) -> int:
     with stopping(), contextlib.ExitStack() as using:
 
         def scratch() -> Path:
-            return Path(using.enter_context(tempfile.TemporaryDirectory(prefix="pixelwise-grades-")))
+            made = Path(tempfile.mkdtemp(prefix="pixelwise-grades-"))
+            using.callback(hire_a_janitor(made))  # who removes it also when this process is killed
+            return made
 
         if is_url(asked.path):
             path, name = clone(asked.path, scratch())

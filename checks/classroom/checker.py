@@ -1,12 +1,21 @@
 """What `check` of judging.py asks where a lab runs in a sandbox: there is no checks/ in there."""
 
+import contextlib
 import dataclasses
 import http.server
 import json
 import re
+import sys
+import tempfile
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 
+from checks.classroom.limits import SandboxError
 from checks.kit import grading
+
+SECONDS = 3600  # longer than any labs take; who grades ends it
+START_SECONDS = 60
 
 LARGEST = 100_000  # bytes of a question
 MOST_AT_ONCE = 64  # threads, those of the grader included
@@ -94,3 +103,29 @@ class Checker:
                 except (LookupError, ValueError) as problem:
                     results.append(str(problem.args[0]))
         return results
+
+
+@contextlib.contextmanager
+def checking(make_sandbox, instructor: Path) -> Iterator[str]:
+    """The address of a Checker in a sandbox of its own: what talks to kernels is no root, and has its limits.
+
+    instructor: the whole kit. make_sandbox: as `rerun` of notebooks.py takes it. Raises SandboxError.
+    """
+    with tempfile.TemporaryDirectory(prefix="pixelwise-checker-") as nothing:
+        Path(nothing).chmod(0o755)  # its user has to read in it
+        kit = [instructor / "checks", instructor / "schemas"]
+        with make_sandbox(Path(nothing), readable=kit, seconds=SECONDS) as sandbox:
+            env = {"PYTHONPATH": str(instructor), "PYTHONDONTWRITEBYTECODE": "1"}
+            running = sandbox.start([sys.executable, "-m", __name__], env)
+            for _ in range(START_SECONDS * 20):
+                if running.wait(0.05) or "\n" in running.output:
+                    break
+            if running.ended or "\n" not in running.output:
+                raise SandboxError(f"the checker does not start: {running.output[-200:]!r}")
+            yield running.output.splitlines()[0]
+
+
+if __name__ == "__main__":
+    with Checker() as started:
+        print(started.url, flush=True)
+        threading.Event().wait()

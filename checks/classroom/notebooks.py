@@ -2,8 +2,8 @@
 
 It is worth no points because a student's code runs in the kernel that shows what the checks found, and may
 print what it likes. `pytest --nbval` runs outside of the sandbox, the kernel inside. The kernel has the
-submission, the instructor's labs/*.py and nothing else of the kit: `check` in judging.py asks a Checker, out
-here, over 127.0.0.1.
+submission, the instructor's labs/*.py and nothing else of the kit: `check` in judging.py asks a Checker, in
+a sandbox of its own, over 127.0.0.1.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from pathlib import Path
 
 from checks.classroom import evidence
 from checks.classroom.cells import matched, tags
-from checks.classroom.checker import Checker
+from checks.classroom.checker import checking
 from checks.classroom.rebuild import (
     BadNotebook,
     collected,
@@ -39,11 +39,12 @@ ON_PROD = "04"  # the lab that needs a production machine
 def rerun(root: Path, instructor: Path, make_sandbox, out: Path, seconds: float = 180) -> dict:
     """Rebuild and run again the labs of the submission in root; the rebuilt notebooks go to the folder out.
 
-    instructor: the whole kit. make_sandbox(folder, readable=[...]): a Sandbox. seconds: for each lab.
+    instructor: the whole kit. make_sandbox(folder, readable=[…], seconds=…): a Sandbox. seconds: each lab.
     Returns {"labs": [facts of a lab], "answers": [{"lab", "question", "answer"}]}, the same in every run.
     """
     labs, answers = [], []
-    with tempfile.TemporaryDirectory(prefix="pixelwise-labs-") as scratch_name, Checker() as checker:
+    temporary = tempfile.TemporaryDirectory(prefix="pixelwise-labs-")
+    with temporary as scratch_name, checking(make_sandbox, instructor) as checker:
         scratch = Path(scratch_name)
         kit = copy_for_kernels(root, instructor, scratch / "kit")
         for source in sorted((instructor / "labs").glob("*.ipynb")):
@@ -63,7 +64,7 @@ def rerun(root: Path, instructor: Path, make_sandbox, out: Path, seconds: float 
             elif not lab["why"]:
                 file = scratch / source.name
                 file.write_text(json.dumps(rebuilt, indent=1, ensure_ascii=False), encoding="utf-8")
-                cells, lab["why"] = run(file, kit, instructor, make_sandbox, checker.url, seconds)
+                cells, lab["why"] = run(file, kit, instructor, make_sandbox, checker, seconds)
                 out.mkdir(parents=True, exist_ok=True)
                 text = json.dumps(with_outputs(rebuilt, cells), indent=1) + "\n"
                 (out / source.name).write_text(text, encoding="utf-8")
@@ -170,6 +171,7 @@ def run(
             command += ["--nbval-sanitize-with", instructor / "labs" / "sanitize.cfg"]
             if prlimit := shutil.which("prlimit"):  # a kernel may send more than there is room for
                 command = [prlimit, f"--as={4 << 30}", *command]
+            command = ["setpriv", "--pdeathsig", "KILL", "--", *command]  # also when this process is killed
             environ = {
                 "PATH": os.environ.get("PATH", os.defpath),
                 "LANG": "C.UTF-8",

@@ -16,7 +16,6 @@ import platform
 import re
 import resource
 import secrets
-import shutil
 import signal
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from checks.classroom.found import HOST, PORT, CannotGrade, find_server, find_un
 from checks.classroom.gates import OTHER_KEY, asked_again, refuses_its_key
 from checks.classroom.handed_in import entries, unpack
 from checks.classroom.intake import fetch
+from checks.classroom.janitor import hire_a_janitor
 from checks.classroom.limits import Limits
 from checks.classroom.records import GRADED, NOT_GRADED, VERSION
 from checks.classroom.sandbox import Sandbox
@@ -379,6 +379,7 @@ def main() -> int:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {TIME_IS_UP})
 
     scratch = Path(task["scratch"])
+    clean = hire_a_janitor(scratch)  # for the case that this process is killed, and who started it as well
     try:
         scratch.mkdir(mode=0o700)
         tempfile.tempdir = os.environ["TMPDIR"] = str(scratch)  # so that nothing is left, however this ends
@@ -389,7 +390,7 @@ def main() -> int:
         signal.signal(TIME_IS_UP, signal.SIG_IGN)
         tell({"record": record})
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        clean()
     return 0
 
 

@@ -14,9 +14,9 @@ Who runs it: started by root, each sandbox is a user of its own, that no other s
 started by anyone else, it is that user in a user namespace. Memory, processes and shares of the processor are
 limited by cgroups where these may be written; where not, by RLIMIT_NPROC and a watcher that sums up memory.
 
-What is left behind: nothing, also when the grader is killed. A small janitor (a shell, outside) waits for the
-grader's end, ends what is left, and removes the cgroups and the folder of settings. The one file that stays
-is LOCK: it says which users are taken.
+What is left behind: nothing, also when the grader is killed: a janitor waits for its end, ends what is left,
+and removes the cgroups and the folder of settings. The one file that stays is LOCK: it says which users are
+taken.
 """
 
 import contextlib
@@ -40,6 +40,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from checks.classroom.cgroups import Cgroups, memory_of
+from checks.classroom.janitor import hire_a_janitor
 from checks.classroom.limits import APT, Limits, SandboxError, size, visible
 from checks.classroom.seccomp import write_seccomp_filter
 
@@ -95,7 +96,9 @@ class Sandbox:
                 opening.callback(os.close, lock)
             self._settings = Path(tempfile.mkdtemp(prefix="pixelwise-sandbox-"))
             self.cgroups = Cgroups(f"pixelwise-sandbox-{self.user}", self.limits)
-            opening.callback(self._hire_a_janitor(lock))
+            # the janitor holds the lock, so that nobody becomes this user before all is gone
+            keeps = () if lock is None else (lock,)
+            opening.callback(hire_a_janitor(self._settings, self.cgroups.folders, keeps))
             for name, text in {
                 "passwd": f"student:x:{self.user}:{self.user}::/tmp:/bin/sh\n",
                 "group": f"student:x:{self.user}:\n",
@@ -209,41 +212,6 @@ class Sandbox:
                 options += ["--perms", "0755", "--dir", str(parent)]
             options += ["--ro-bind-try" if place.startswith("/etc/") else "--ro-bind", str(source), place]
         return [*options, "--chdir", INSIDE, "--remount-ro", "/dev", "--remount-ro", "/"]
-
-    def _hire_a_janitor(self, lock: int | None):
-        """Start the process that cleans up after this one, however it ends; returns what sends it to work."""
-        # As long as it works it holds the lock, so that nobody becomes this user before all is gone.
-        script = """read -r _
-            for attempt in $(seq 4000); do
-                left=
-                for group in "$@"; do
-                    [ -d "$group" ] || continue
-                    kill -9 $(cat "$group/cgroup.procs") 2>/dev/null
-                    rmdir "$group" 2>/dev/null || left=1
-                done
-                [ "$left" ] || break
-                sleep 0.05
-            done
-            rm -rf -- "$settings" """
-        waiting, working = os.pipe()
-        janitor = subprocess.Popen(
-            ["sh", "-c", script, "janitor", *map(str, self.cgroups.folders)],
-            env={"PATH": os.defpath, "settings": str(self._settings)},
-            stdin=waiting,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=() if lock is None else (lock,),
-            start_new_session=True,
-            cwd="/",
-        )
-        os.close(waiting)
-
-        def clean():
-            os.close(working)
-            with contextlib.suppress(subprocess.TimeoutExpired):  # then it goes on without us
-                janitor.wait(30)
-
-        return clean
 
 
 class Running:

@@ -1,13 +1,22 @@
 """checks/classroom/checker.py: what labs in a sandbox may ask."""
 
 import json
+import os
+import shutil
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
 from checks.classroom.checker import Checker
+from checks.classroom.limits import APT
+from checks.classroom.sandbox import in_fresh_network
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def ask(url: str, asked) -> object:
@@ -68,3 +77,37 @@ def test_no_more_than_some_are_answered_at_once():
         assert idle[-1].recv(1) == b"", "it is closed, and no thread waits for it"
         for one in idle:
             one.close()
+
+
+IN_A_SANDBOX = """
+import json, os, sys, urllib.request
+from pathlib import Path
+from checks.classroom import checker
+from checks.classroom.limits import Limits
+from checks.classroom.sandbox import Sandbox
+def sandbox(folder, readable=(), **limits):
+    return Sandbox(folder, Limits(**limits), readable=readable)
+with checker.checking(sandbox, Path(sys.argv[1])) as url:
+    asked = {"milestone": "m3", "url": "http://127.0.0.1:1", "key": "k"}
+    names = json.load(urllib.request.urlopen(url, json.dumps(asked).encode()))
+    users = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        command = (status.parent / "cmdline").read_text().split("\\0")
+        if command[:3] == [sys.executable, "-m", "checks.classroom.checker"]:  # and not bwrap around it
+            users.append(status.read_text().partition("Uid:")[2].split()[1])
+    print(json.dumps([names, users]))
+"""
+
+
+@pytest.mark.skipif(not all(map(shutil.which, ("bwrap", "unshare", "setpriv", "ip"))), reason=f"needs {APT}")
+def test_the_checker_of_labs_runs_in_a_sandbox_and_is_no_root():
+    done = subprocess.run(
+        in_fresh_network([sys.executable, "-c", IN_A_SANDBOX, ROOT]),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    names, users = json.loads(done.stdout or "[[], []]")
+    assert "m3.a wrong key is refused" in names, done.stderr
+    assert users and ("0" not in users or os.geteuid()), "whoever talks to a kernel is no root"

@@ -391,6 +391,50 @@ def test_a_grader_ends_with_the_class_that_started_it():
     os.close(child)
 
 
+@pytest.mark.parametrize("moment", ["fetched", "server"])
+def test_a_class_that_is_killed_with_all_its_graders_leaves_no_process_and_no_folder(tmp_path, moment):
+    """kill -9 for both of them at once: nobody is left who could clear up."""
+    bench.make_submission(tmp_path / "class" / "ada", bench.CORRECT)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    line = [sys.executable, "-m", "checks.grade", str(tmp_path / "class"), "--out", str(tmp_path / "grades")]
+    environ = os.environ | {"TMPDIR": str(temporary)}
+    grader = subprocess.Popen(
+        [*line, *LIMIT, "--milestone", "m3"], cwd=ROOT, env=environ, stdout=subprocess.DEVNULL
+    )
+    pattern = "*/submission/server.py" if moment == "fetched" else "*/pixelwise-sandbox-*/seccomp.bpf"
+    while not list(temporary.glob(pattern)):
+        assert grader.poll() is None
+        time.sleep(0.01)
+    for process in [*started_in(temporary), grader.pid]:
+        if "one.main" in command_of(process) or process == grader.pid:
+            os.kill(process, signal.SIGKILL)
+    grader.wait()
+    deadline = time.monotonic() + 60
+    while (os.listdir(temporary) or started_in(temporary)) and time.monotonic() < deadline:  # noqa: PTH208
+        time.sleep(0.05)
+    assert os.listdir(temporary) == []  # noqa: PTH208
+    assert list(map(command_of, started_in(temporary))) == []
+
+
+def started_in(folder: Path) -> list[int]:
+    """The processes that were started with this $TMPDIR, or that see this folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            seen = (process / "environ").read_bytes() + (process / "mountinfo").read_bytes()
+            if str(folder).encode() in seen:
+                found.append(int(process.name))
+    return found
+
+
+def command_of(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
 FAKE_BOX = """#!/bin/sh
 echo "$@" >> {log}
 case "$*" in

@@ -1,10 +1,12 @@
 """The labs of a submission, run again in the sandbox, never believed."""
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 from importlib.machinery import all_suffixes
 from pathlib import Path
 
@@ -98,8 +100,8 @@ def kit(tmp_path_factory) -> Path:
     return copy_of_the_kit(tmp_path_factory.mktemp("kit") / "kit")
 
 
-def rerun(kit: Path, root: Path, tmp_path: Path, labs: dict[str, dict], seconds: float = 100) -> dict:
-    """{name: what the student handed in}, run again in a network of its own."""
+def start(kit: Path, root: Path, tmp_path: Path, labs: dict[str, dict], seconds: float = 100):
+    """A process that runs {name: what the student handed in} again, in a network of its own."""
     for old in (kit / "labs").glob("*.ipynb"):
         old.unlink()
     shutil.copytree(kit, root, ignore=shutil.ignore_patterns("checks", "tests"))
@@ -108,10 +110,18 @@ def rerun(kit: Path, root: Path, tmp_path: Path, labs: dict[str, dict], seconds:
         if theirs:
             (root / "labs" / name).write_text(json.dumps(theirs))
     command = in_fresh_network([sys.executable, "-c", RUN, root, kit, tmp_path / "out", str(seconds)])
-    environ = os.environ | {"PYTHONPATH": str(ROOT), "SECRET_OF_THE_GRADER": "x"}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=180, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir(exist_ok=True)
+    environ = os.environ | {"PYTHONPATH": str(ROOT), "SECRET_OF_THE_GRADER": "x", "TMPDIR": str(temporary)}
+    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def rerun(kit: Path, root: Path, tmp_path: Path, labs: dict[str, dict], seconds: float = 100) -> dict:
+    """What comes of the labs."""
+    grader = start(kit, root, tmp_path, labs, seconds)
+    told, errors = grader.communicate()
+    assert grader.returncode == 0, errors[-3000:]
+    return json.loads(told)
 
 
 def test_labs_run_again_in_the_sandbox(kit, tmp_path):
@@ -170,3 +180,29 @@ def test_a_lab_that_kills_its_kernel_or_never_ends_costs_no_more_than_its_time(k
     looping = {"02_lab.ipynb": handed_in(cell("number", "while True: pass", "exercise"))}
     (endless,) = rerun(kit, tmp_path / "endless", tmp_path, looping, seconds=12)["labs"]
     assert (endless["why"], endless["right"]) == ("it took longer than 12 s", 0)
+
+
+def test_a_killed_grader_leaves_no_kernel_no_pytest_and_no_checker(kit, tmp_path):
+    looping = {"02_lab.ipynb": handed_in(cell("number", "while True: pass", "exercise"))}
+    grader = start(kit, tmp_path / "root", tmp_path, looping)
+    while not any("ipykernel_launcher" in command for command in inside(tmp_path)):
+        assert grader.poll() is None, grader.stderr.read()
+        time.sleep(0.1)
+    assert any("--nbval" in command for command in inside(tmp_path))
+    grader.kill()
+    grader.communicate()
+    deadline = time.monotonic() + 60
+    while inside(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert inside(tmp_path) == []
+
+
+def inside(folder: Path) -> list[str]:
+    """The command lines of the processes that were started with $TMPDIR in this folder, or that see it."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            seen = (process / "environ").read_bytes() + (process / "mountinfo").read_bytes()
+            if str(folder).encode() in seen:
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return found
