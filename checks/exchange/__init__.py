@@ -1,0 +1,1 @@
+"""Files that a learning platform lets an instructor download, filled, as it lets them upload them."""

@@ -1,0 +1,60 @@
+"""Who is who: by the number of a download, else by what is only one person's; nobody is guessed."""
+
+from decimal import Decimal
+
+from checks.exchange.pairs import Grade, Person, named, pairs
+
+PEOPLE = [
+    Person(1, "4001", "Ada Ö. Lovelace", ("ada@uni.example", "s1001")),
+    Person(2, "4002", "Jörg Müller", ("jm@uni.example", "s1002")),
+    Person(3, "4003", "Jörg Müller", ("joerg@uni.example", "s1003")),
+]
+
+
+def rows(*students: str) -> dict[str, int]:
+    return {student: person.row for student, person in pairs(students, PEOPLE, "w.csv")[0].items()}
+
+
+def test_the_number_of_a_download_decides():
+    assert rows("Ada Ö. Lovelace_4001", "Jörg Müller_4003") == {
+        "Ada Ö. Lovelace_4001": 1,
+        "Jörg Müller_4003": 3,
+    }
+    assert rows("Ada Ö. Lovelace_9999") == {}
+
+
+def test_else_a_name_an_address_a_login_or_an_id_does():
+    for student in ("Lovelace-Ada-Ö", "ada@uni.example", "ada", "s1001", "S1001"):
+        assert rows(student) == {student: 1}
+
+
+def test_whoever_may_be_two_people_is_told_and_not_guessed():
+    found, told = pairs(["Jörg Müller"], PEOPLE, "w.csv")
+    assert not found
+    assert told == [
+        "Jörg Müller is 2 people in w.csv: call the folder of the submission by the e-mail address or the ID "
+        "of the right one, and grade again"
+    ]
+
+
+def test_two_submissions_of_one_person_are_told_and_neither_counts():
+    found, told = pairs(["ada", "s1001", "jm"], PEOPLE, "w.csv")
+    assert list(found) == ["jm"]
+    assert told == ["ada, s1001 are one person in w.csv: keep the submission that counts, and grade again"]
+
+
+def test_whoever_is_not_there_is_told_with_the_remedy():
+    found, told = pairs(["Ada_9", "Ben"], PEOPLE, "w.csv")
+    assert not found and len(told) == 2
+    assert told[0].startswith("Ada_9 is not in w.csv: download it from the course and the assignment whose")
+    assert told[1].startswith("Ben is not in w.csv: call the folder of the submission by the name")
+
+
+def test_a_share_of_another_maximum_is_rounded_to_the_hundredth():
+    assert Grade(Decimal("80"), "x").scaled(Decimal(100) / Decimal(94)) == Grade(Decimal("85.11"), "x")
+    assert Grade(Decimal("0.005")).scaled(Decimal(1)).points == Decimal("0.01")
+    assert Grade(None).scaled(Decimal(2)) == Grade(None)
+
+
+def test_many_names_are_a_sentence():
+    assert named(f"n{number}" for number in range(12)) == "n0, n1, n2, n3, n4, n5, n6, n7, n8, n9 and 2 more"
