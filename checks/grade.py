@@ -27,6 +27,8 @@ from checks.classroom.janitor import hire_a_janitor
 from checks.classroom.limits import APT
 from checks.classroom.the_class import UNDER_WAY_PER_CORE, Unwritten, command_class, command_one
 from checks.classroom.worker import STOP
+from checks.course.attempts import given
+from checks.course.tables import Unclear
 from checks.kit.grading import parse_limit
 from checks.report.model import TITLES
 from checks.report.terminal import for_any_terminal, in_utf8
@@ -71,9 +73,23 @@ def parser() -> argparse.ArgumentParser:
         "--seed", type=int, help="the secret of the class (default: that of --out, else a new one)"
     )
     made.add_argument(
+        "--received",
+        metavar="WHEN",
+        type=received,
+        help="when all was handed in, 2026-11-03T23:59+01:00, or a CSV file: submission,received",
+    )
+    made.add_argument(
         "--as", dest="kind", choices=["one", "class"], help="what PATH is, where that is not plain"
     )
     return made
+
+
+def received(text: str):
+    """The value of --received."""
+    try:
+        return given(text)
+    except Unclear as problem:
+        raise argparse.ArgumentTypeError(f"{problem}") from None
 
 
 def command(asked) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from checks.classroom.gradebook import students_of, write_class
 from checks.classroom.handed_back import HandedBack, grades_of, to_canvas, to_moodle
 from checks.classroom.records import load, write_pages
+from checks.course.tables import Unclear
 from checks.exchange.pairs import named
 from checks.exchange.table import Refused
 from checks.report.files import cannot_write
@@ -43,7 +44,7 @@ def main(arguments: list[str]) -> int:
         write_class(asked.grades, names)
         print(asked.grades / "index.html")
         return tell(hand_back(asked, names)) if asked.out else 0
-    except Refused as problem:
+    except (Refused, Unclear) as problem:
         print(f"{problem}", file=sys.stderr)
     except OSError as problem:
         print(cannot_write(problem, asked.out or asked.grades), file=sys.stderr)

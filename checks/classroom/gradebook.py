@@ -18,6 +18,8 @@ BOM = "\ufeff"  # without it Excel takes UTF-8 for the code page of its country
 # what stands beside the students' folders
 TAKEN = {"gradebook.csv", "index.html", "changes.csv", "class.json", "seed.txt"}
 TAKEN |= {FILE, f"{FILE}-wal", f"{FILE}-shm"}
+TAKEN |= {"roster.csv", "known_as.csv", "overrides.csv", "course.toml", "rules", "term.csv", "term.html"}
+BY_HAND = ("comments", "overrides")  # columns, where somebody wrote any
 
 
 def write_class(out: Path, names: Iterable[str]) -> list[dict]:
@@ -64,20 +66,20 @@ def gradebook(grades: Iterable[dict]) -> str:
 
     A cell holds what a check earned; it is empty where a check could not be checked or was not asked: that is
     no 0. A submission that could not be graded has a status and a reason, and no points. `comments`, where
-    somebody has read the answers, are what the readers said.
+    somebody has read the answers, are what the readers said; `overrides`, what people decided, and why.
     """
     grades = sorted(grades, key=lambda grade: grade["name"])
     names = in_order({name: None for grade in grades for name in grade["checks"]})
     checks = {name: check for grade in grades for name, check in grade["checks"].items()}
     most = max((grade["points"] for grade in grades if grade["status"] == GRADED), default=0)
-    read = [""] if any("comments" in grade for grade in grades) else []
-    table = [["name", "status", "points", "of", *names, *(["comments"] if read else []), "why"]]
+    told = [column for column in BY_HAND if any(column in grade for grade in grades)]
+    table = [["name", "status", "points", "of", *names, *told, "why"]]
     worth = (f"{checks[name]['points']:g}" for name in names)
-    table.append([MAXIMUM, "", f"{most:g}", f"{most:g}", *worth, *read, ""])
+    table.append([MAXIMUM, "", f"{most:g}", f"{most:g}", *worth, *("" for _ in told), ""])
     for grade in grades:
         points = [f"{grade['earned']:g}", f"{grade['points']:g}"] if grade["status"] == GRADED else ["", ""]
         cells = [_cell(grade["checks"].get(name)) for name in names]
-        cells += [grade.get("comments", "")] if read else []
+        cells += [grade.get(column, "") for column in told]
         table.append([grade["name"], grade["status"], *points, *cells, grade["why"]])
     out = io.StringIO()
     csv.writer(out).writerows([[defused(cell) for cell in row] for row in table])

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
+from checks.course.overrides import decided
 from checks.kit.core import FAILED, PASSED, UNCHECKED, Result
 from checks.report.model import build, clean
 
@@ -222,8 +223,13 @@ def held(grades: Path):
 
 
 def marked(record: dict, grades: Path) -> dict:
-    """The record with what readers gave it: a result for each question, in a milestone of their own; and
-    "comments", in one text. It stays as it is where nobody has read."""
+    """The record with what people gave it: readers a result for each question, in a milestone of their own,
+    and "comments", in one text; and `decided`. It stays as it is where nobody did. Raises Unclear."""
+    return decided(read(record, grades), grades)
+
+
+def read(record: dict, grades: Path) -> dict:
+    """`marked`, without what was decided."""
     holds = held(grades)
     if holds is None:
         return record

@@ -44,7 +44,7 @@ def grader_digests(options: dict) -> dict[str, str]:
     }
     mine = {file for files in own.values() for file in files}
     # no grade depends on these
-    rest = {checks / "report", checks / "editions", checks / "exchange", checks / "reading"}
+    rest = {checks / name for name in ("report", "editions", "exchange", "course", "reading", "term")}
     rest |= {checks / "classroom" / name for name in RECORDED}
     rest |= {checks / name for name in ("conftest.py", "gradebook.py", "read.py", "release.py")}
     shared = [file for file in checks.rglob("*") if file.suffix in (".py", ".npz") and file not in mine]

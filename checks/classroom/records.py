@@ -100,7 +100,8 @@ def grade_of(record: dict) -> dict:
         "earned": record["report"]["earned"],
         "points": record["report"]["points"],
         "checks": {result["name"]: {name: result[name] for name in shown} for result in results},
-        **({"comments": record["comments"]} if "comments" in record else {}),  # of who read the answers
+        # of who read the answers, and of who decided otherwise
+        **{name: record[name] for name in ("comments", "overrides") if name in record},
     }
 
 

@@ -13,9 +13,12 @@ from checks.classroom.box import with_box
 from checks.classroom.gradebook import students_of, write_class
 from checks.classroom.handed_in import HandedIn, Usage, find_submissions, is_clutter, pack, unreadable
 from checks.classroom.outdated import grader_digests, seed_of_class
-from checks.classroom.records import GRADED, NOT_GRADED, NOT_YET, is_graded, load, save
+from checks.classroom.records import GRADED, NOT_GRADED, NOT_YET, grade_of, is_graded, load, save
 from checks.classroom.screen import Live, Plain, tell_changes
 from checks.classroom.worker import STOP, grade, task_for
+from checks.course import attempts
+from checks.course.overrides import course_of
+from checks.course.tables import Unclear
 from checks.kit import core
 from checks.report import files
 from checks.report.files import cannot_write
@@ -34,6 +37,21 @@ def keep(folder: Path, record: dict) -> list:
     """`records.save`. Raises Unwritten."""
     try:
         return save(folder, record)
+    except OSError as problem:
+        STOP.set()
+        raise Unwritten(cannot_write(problem, folder)) from None
+    except Unclear as problem:  # it was plain when the grading began
+        STOP.set()
+        raise Unwritten(f"{problem}") from None
+
+
+def note(folder: Path, record: dict, handed_in: HandedIn, given) -> None:
+    """Keep the attempt with its time, whatever another one earns later. Raises Unwritten."""
+    if record["doubtful"] or record["again"]:  # it says nothing yet
+        return
+    paths = [path for _, path in handed_in.parts]
+    try:
+        attempts.keep(folder, grade_of(record), attempts.received(paths, given and given(record["name"])))
     except OSError as problem:
         STOP.set()
         raise Unwritten(cannot_write(problem, folder)) from None
@@ -122,6 +140,7 @@ def grade_class(
             tasks.append(task)
         else:
             kept += 1
+            note(folders[name], old, handed_in, arguments.received)
     changes = {}
     show = (Live if console.is_terminal else Plain)(console, len(submissions), kept)
     if kept:
@@ -134,6 +153,7 @@ def grade_class(
         for record in run_all(tasks, jobs, arguments.dask):
             name = record["name"]
             changes[name] = keep(folders[name], record)
+            note(folders[name], record, submissions[name], arguments.received)
             if record["doubtful"]:
                 doubtful.add(name)
                 show.say(f"{clean(name)}: was slow or unstable, and is graded again when there is time")
@@ -144,6 +164,7 @@ def grade_class(
         for record in run_all(again, min(jobs, len(os.sched_getaffinity(0))), arguments.dask):
             name = record["name"]
             changes[name] = keep(folders[name], record) or changes[name]
+            note(folders[name], record, submissions[name], arguments.received)
             show.finished(record)
     return {name: changed for name, changed in changes.items() if changed}
 
@@ -172,6 +193,10 @@ def command_class(path: Path, asked, options: dict) -> int:
         )
     folders = {name: asked.out / name for name in submissions}
     prepare(asked.out)
+    try:
+        course_of(asked.out)
+    except Unclear as problem:
+        raise Usage(f"{problem}") from None
     options["seed"] = keep_seed((asked.out,), asked.seed)
     tell_who_is_new(asked.out, submissions)
     changes = grade_class(submissions, folders, options, asked)
