@@ -26,6 +26,7 @@ TRIAL= # the process of a trial run, while there is one
 TRIAL_URL= # and where it listens
 STEP=0
 OLD_RUNS= # on prod, what a message of failure adds: that the old service keeps running
+unset PYTHONDONTWRITEBYTECODE # pip compiles nothing here: what runs first does it for all that start after it
 
 usage() { sed -n '2,/^set -/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; }
 

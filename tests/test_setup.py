@@ -38,7 +38,7 @@ def run(clone: Path, *words: str, cwd: Path = Path("/"), **environ) -> subproces
 def clone(tmp_path_factory) -> Path:
     """A copy of the repo on which `bash setup-server.sh` ran once; its folder has a space in its name."""
     folder = copy_to(tmp_path_factory.mktemp("a fresh machine") / "pixel wise")
-    ran = run(folder)
+    ran = run(folder, PYTHONDONTWRITEBYTECODE="1")  # as in many a container
     assert ran.returncode == 0, ran.stdout + ran.stderr
     (folder / "first-run.txt").write_text(ran.stdout)
     return folder
@@ -78,6 +78,10 @@ def test_serve_needs_nothing_but_requirements_txt(clone):
     names = {each["name"].lower().replace("_", "-") for each in json.loads(installed.stdout)}
     pins = re.findall(r"^([\w-]+)==", (clone / "requirements.txt").read_text(), re.M)
     assert names - {"pip", "setuptools"} == {name.lower().replace("_", "-") for name in pins}
+
+
+def test_what_pip_left_uncompiled_is_compiled_by_the_first_run_for_all_that_follow(clone):
+    assert list((clone / ".venv").glob("lib/python3.*/site-packages/__pycache__/bottle.*.pyc"))
 
 
 def test_the_second_run_changes_nothing(clone):
