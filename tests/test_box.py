@@ -103,7 +103,8 @@ def traces() -> dict[str, set[str]]:
         "mounts": {line.split(" ", 3)[3] for line in Path("/proc/self/mountinfo").read_text().splitlines()},
         "networks": {path.name for path in NETNS.glob("*")},
         "links": {path.name for path in Path("/sys/class/net").iterdir()},
-        "cgroups": {str(path) for depth in ("*", "*/*") for path in CGROUPS.glob(depth) if path.is_dir()},
+        "cgroups": {str(path) for depth in ("*", "*/*") for path in CGROUPS.glob(depth)
+                    if path.is_dir() and "pixelwise-" in path.name},  # a box's own name, so not a neighbour's
         "run": {str(path) for path in Path("/run").rglob("*")},
         "boxes": {f"pixelwise-{path.name}" for path in BASE.glob("boxes/*")},
         "processes": {f"{pid.name} {words}" for pid in Path("/proc").glob("[0-9]*") for words in [story(pid)]
