@@ -25,7 +25,7 @@ import lms  # noqa: E402
 from faulty.faults import FAULTS  # noqa: E402
 
 from checks import grade  # noqa: E402
-from checks.classroom import records, the_class  # noqa: E402
+from checks.classroom import records, turns  # noqa: E402
 from checks.kit import core, grading  # noqa: E402
 
 CORRECT = "correct"
@@ -155,7 +155,7 @@ def main() -> int:
     )
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--limit", default="30/minute")
-    parser.add_argument("--jobs", type=int, default=the_class.default_jobs())
+    parser.add_argument("--jobs", type=int, default=turns.default_jobs())
     parser.add_argument("--download", choices=["moodle", "flat", "canvas"])
     parser.add_argument("--no-dask", action="store_true")
     parser.add_argument("--keep", type=Path, help="keep the class and its grades in this folder")

@@ -25,7 +25,7 @@ from checks.classroom.handed_in import Usage, is_class
 from checks.classroom.intake import fetch
 from checks.classroom.janitor import hire_a_janitor
 from checks.classroom.limits import APT
-from checks.classroom.the_class import UNDER_WAY_PER_CORE, Unwritten, command_class, command_one
+from checks.classroom.the_class import Unwritten, command_class, command_one
 from checks.classroom.worker import STOP
 from checks.course.attempts import given
 from checks.course.tables import Unclear
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("path", help="a folder, a zip or a git URL; or a folder whose entries are these")
     made.add_argument("--out", type=Path, help="the folder of the grades (a class needs one)")
     made.add_argument(
-        "--jobs", type=int, help=f"how many are under way at once (default: {UNDER_WAY_PER_CORE} a core)"
+        "--jobs", type=int, help="how many are under way at once (default: as many as there is memory for)"
     )
     made.add_argument("--dask", default="", metavar="tcp://HOST:PORT", help="grade on this Dask cluster")
     made.add_argument("--resume", action="store_true", help="keep what still holds (this is the default)")

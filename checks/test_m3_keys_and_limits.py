@@ -16,6 +16,7 @@ from checks.kit.core import (
     only,
     points,
     there_are_several_addresses,
+    waits,
 )
 from checks.kit.digits import blank
 from checks.kit.expect import demand, expect
@@ -340,7 +341,7 @@ def test_the_server_is_still_there(api):
 
 
 @points(1)
-@late
+@waits
 @at_most(60)
 @needs("exactly the limit is admitted")
 @hint(

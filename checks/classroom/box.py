@@ -12,7 +12,8 @@ from pathlib import Path
 from checks.classroom.archives import SubmissionError
 from checks.classroom.found import CannotGrade
 from checks.classroom.intake import fetch
-from checks.classroom.one import LOG, asks_for
+from checks.classroom.one import asks_for
+from checks.classroom.server import LOG
 from checks.classroom.worker import LIVE, grade
 from checks.kit import core, grading
 from checks.report.model import build, clean, now

@@ -12,8 +12,6 @@ import inspect
 import json
 import os
 import pickle
-import platform
-import re
 import resource
 import secrets
 import signal
@@ -29,24 +27,23 @@ from checks.classroom.handed_in import entries, unpack
 from checks.classroom.intake import fetch
 from checks.classroom.janitor import hire_a_janitor
 from checks.classroom.limits import Limits
-from checks.classroom.records import GRADED, NOT_GRADED, VERSION
+from checks.classroom.records import record_of
 from checks.classroom.sandbox import Sandbox
-from checks.classroom.server import URL, turn, wait_for, warm_up, write_settings
+from checks.classroom.server import QUICK_SECONDS, URL, Served, warm_up, write_settings
+from checks.classroom.turns import Turn
 from checks.kit import core, grading
 from checks.kit.digits import Digits
-from checks.report.model import TITLES, build, clean, now
+from checks.report.model import TITLES, now
 
 ROOT = Path(__file__).resolve().parents[2]
 UNSEEN = Path(__file__).with_name("unseen.npz")  # digits as in checks/kit/digits.npz, that no student gets
-LOG = 64 * 1024  # characters of the server's output that are kept
 LARGEST_FILE = 2 << 20  # bytes of a file of a lab's evidence
 NO_UNIT = "it needs a unit file, and the submission has none: deploy/pixelwise.service"
-# What may be the fault of a machine that is busy with others: it is graded again when it is not
-DOUBT = re.compile("no whole answer within|took longer than the window|time for this check was used up")
 
 
 TIME_IS_UP = signal.SIGUSR1  # what is known then stands
 MEMORY = 2 << 30  # bytes, of the process that grades
+SERVER_SECONDS = 24 * 3600  # for a server, with all that it waits for others; the time limit ends it sooner
 LABS_SECONDS = 600  # for the labs of a submission, beside its own time limit
 
 
@@ -103,6 +100,7 @@ class Grading:
         self.log = ""
         self.at = "the start"
         self.notes: list[str] = []
+        self.turn = Turn()
 
     def run(self) -> dict:
         """The record of the submission; see gradebook.py."""
@@ -126,7 +124,8 @@ class Grading:
         if root:
             labs = self.rerun_notebooks(root)
         # its own time: what it waited for others is none of it
-        self.timings["total"] = time.monotonic() - began - self.timings.get("waited for its turn", 0)
+        self.timings["waited for its turn"] = self.turn.waited
+        self.timings["total"] = time.monotonic() - began - self.turn.waited
         return record_of(
             self.task,
             why,
@@ -162,6 +161,17 @@ class Grading:
         planned = grading.planned(grading.all_checks(), given, milestones)
         return [check for check in planned if check.milestone in self.wanted]
 
+    def wait_for_turn(self, eager: bool = False) -> None:
+        """Before the server is started or asked: few are at once."""
+        waited = self.turn.take(eager)
+        if waited > 0.1:
+            self.tell({"waited": waited})
+
+    def pause(self, seconds: float) -> None:
+        """What a check does while a window goes by: others may ask their servers meanwhile."""
+        self.turn.give()
+        time.sleep(seconds)
+
     def publish(self, result: core.Result) -> None:
         self.results[result.name] = result
         told = self.results.values()
@@ -193,6 +203,7 @@ class Grading:
                     raise CannotGrade(f"the server does not answer: {session.gone}")
                 for check in core.in_any_order(self.checks(given), self.seed):
                     if asks_for(check, "api") and check.milestone != "m5":
+                        self.wait_for_turn()
                         self.publish(session.run(check.name))
                 if refuses_its_key(session.results):
                     self.notes.append(OTHER_KEY)
@@ -201,6 +212,7 @@ class Grading:
                 with self.serving(root, debug=True) as (given, session):
                     for check in core.in_any_order(self.checks(given), self.seed):
                         if check.milestone == "m5" or check.only is core.documentation_is_on:
+                            self.wait_for_turn()
                             self.publish(session.run(check.name))
                     for result in asked_again(session, self.wanted, "with DEBUG=true"):
                         self.publish(result)
@@ -231,18 +243,14 @@ class Grading:
         }
         command = find_server(root)
         write_settings(root, env)
-        with contextlib.ExitStack() as using:
-            starting = using.enter_context(contextlib.ExitStack())
-            self.tell({"at": "waits for its turn to start"})
-            waited = starting.enter_context(turn())
-            self.tell({"waited": waited})
-            self.timings["waited for its turn"] = self.timings.get("waited for its turn", 0) + waited
-            began = time.monotonic()
-            self.tell({"at": f"starts the server with {mode}"})
-            box = using.enter_context(Sandbox(root, Limits(seconds=self.task["seconds"])))
-            running = box.start(command, env)
+        self.tell({"at": "waits for its turn to start"})
+        self.wait_for_turn(eager=True)
+        began = time.monotonic()
+        self.tell({"at": f"starts the server with {mode}"})
+        with Sandbox(root, Limits(seconds=SERVER_SECONDS)) as box:
+            served = Served(box, command, env)
             try:
-                wait_for(running, starting.close)
+                served.start()
                 given = grading.given_for(
                     url=URL,
                     key=key,
@@ -252,20 +260,24 @@ class Grading:
                     tell=lambda text: self.tell({"at": text}),
                 )
                 given["digits"] = Digits(self.seed, UNSEEN)
-                warm_up(given["api"])
-                starting.close()
+                given["api"].wait = self.pause
+                if warm_up(given["api"]) < QUICK_SECONDS:
+                    given["api"].restart = lambda: self.start_again(served)
                 self.timings[f"start with {mode}"] = time.monotonic() - began
                 session = grading.session(grading.all_checks(), given, self.seed)
                 session.results |= self.results  # what other checks need, and is known already
                 yield given, session
             finally:
-                ended = running.ended
-                running.stop()
-                text = running.output.replace(key, "$SECRET_API_KEY")
-                self.log += (
-                    f"---- {' '.join(command)} with {mode}\n{text[-LOG:]}\n---- {ended or 'stopped'}\n"
-                )
+                served.stop()
+                self.turn.give()
+                self.log += f"---- {' '.join(command)} with {mode}\n{served.log}"
                 self.timings[f"with {mode}"] = time.monotonic() - began
+
+    def start_again(self, served: Served) -> None:
+        """Give a server's clients new windows of the rate limit. Raises Gone."""
+        self.tell({"at": "starts the server again, for new windows of the rate limit"})
+        self.wait_for_turn()
+        served.start_again()
 
     def rerun_notebooks(self, root: Path) -> dict | None:
         """The evidence of the labs; None with --milestone, or where there are no notebooks."""
@@ -282,9 +294,11 @@ class Grading:
         began, out = time.monotonic(), self.scratch / "labs"
         out.mkdir()
         signal.signal(TIME_IS_UP, self.late)
-        self.tell({"at": "runs the notebooks again", "labs": LABS_SECONDS})
+        self.tell({"at": "waits for its turn to run the notebooks again", "labs": float("inf")})
         try:
-            evidence = rerun(root, ROOT, sandbox, out)
+            with Turn(labs=True):
+                self.tell({"at": "runs the notebooks again", "labs": LABS_SECONDS})
+                evidence = rerun(root, ROOT, sandbox, out)
         except Late:
             self.notes.append(
                 f"the notebooks took longer than {LABS_SECONDS} s, and were not run to their end"
@@ -300,56 +314,6 @@ class Grading:
             if kind == "file" and found.stat().st_size <= LARGEST_FILE
         }
         return evidence
-
-
-def record_of(
-    task: dict,
-    why: str,
-    detail: str = "",
-    *,
-    results=(),
-    times: tuple[str, ...] = (),
-    notes=(),
-    log="",
-    labs=None,
-    seconds=None,
-    again=False,
-    graded=False,
-) -> dict:
-    """The record of a submission: all that its pages are made of. why: why it could not be graded; or, if
-    graded all the same, why no more was found out. again: it says nothing about the submission, so that the
-    next run grades it again."""
-    times = times or (now(),)
-    doubtful = (graded and why) or any(
-        one.status == core.UNSTABLE or DOUBT.search(one.received + one.reason) for one in results
-    )
-    header = {
-        "student": task["name"],
-        "graded": graded,
-        "url": URL,
-        "seed": task["seed"],
-        "started": times[0],
-        "versions": {"python": platform.python_version(), "platform": platform.platform()},
-        "planned": [],
-    }
-    return {
-        "version": VERSION,
-        "name": task["name"],
-        "status": GRADED if graded else NOT_GRADED,
-        "why": why,
-        "detail": clean(detail),
-        "seed": task["seed"],
-        "submission": task["submission"],
-        "grader": task["grader"],
-        "report": build(header, results, times[-1]),
-        "notes": list(notes),
-        "log": log,
-        "labs": labs,
-        "seconds": seconds or {},
-        "again": again,
-        "doubtful": bool(doubtful) and not task["alone"],
-        "limit": task["seconds"],
-    }
 
 
 # ---- The process ---------------------------------------------------------------------------------------

@@ -9,16 +9,72 @@ grade.json does not: it is the same, byte by byte, whatever the order, the jobs 
 import base64
 import json
 import os
+import platform
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from checks.classroom.marks import marked
+from checks.classroom.server import URL
+from checks.kit import core
 from checks.report.files import write_all
 from checks.report.markdown import longest_run, words
-from checks.report.model import clean
+from checks.report.model import build, clean, now
 
 VERSION = 1
 GRADED, NOT_GRADED, NOT_YET = "graded", "could not be graded", "not graded yet"
+# What may be the fault of a machine that is busy with others: it is graded again when it is not
+DOUBT = re.compile("no whole answer within|took longer than the window|time for this check was used up")
+
+
+def record_of(
+    task: dict,
+    why: str,
+    detail: str = "",
+    *,
+    results=(),
+    times: tuple[str, ...] = (),
+    notes=(),
+    log="",
+    labs=None,
+    seconds=None,
+    again=False,
+    graded=False,
+) -> dict:
+    """The record of a submission: all that its pages are made of. why: why it could not be graded; or, if
+    graded all the same, why no more was found out. again: it says nothing about the submission, so that the
+    next run grades it again."""
+    times = times or (now(),)
+    doubtful = (graded and why) or any(
+        one.status == core.UNSTABLE or DOUBT.search(one.received + one.reason) for one in results
+    )
+    header = {
+        "student": task["name"],
+        "graded": graded,
+        "url": URL,
+        "seed": task["seed"],
+        "started": times[0],
+        "versions": {"python": platform.python_version(), "platform": platform.platform()},
+        "planned": [],
+    }
+    return {
+        "version": VERSION,
+        "name": task["name"],
+        "status": GRADED if graded else NOT_GRADED,
+        "why": why,
+        "detail": clean(detail),
+        "seed": task["seed"],
+        "submission": task["submission"],
+        "grader": task["grader"],
+        "report": build(header, results, times[-1]),
+        "notes": list(notes),
+        "log": log,
+        "labs": labs,
+        "seconds": seconds or {},
+        "again": again,
+        "doubtful": bool(doubtful) and not task["alone"],
+        "limit": task["seconds"],
+    }
 
 
 def write(path: Path, content: str | bytes) -> None:

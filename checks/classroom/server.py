@@ -1,10 +1,8 @@
-"""A submission's server: started when it is its turn, waited for until it listens."""
+"""A submission's server: started, waited for until it listens, and started again."""
 
 import contextlib
-import fcntl
 import http.client
 import json
-import os
 import re
 import socket
 import threading
@@ -13,10 +11,12 @@ import urllib.request
 from pathlib import Path
 
 from checks.classroom.found import HOST, PORT, CannotGrade, servers_in
+from checks.kit.core import Gone
 
-ROOT = Path(__file__).resolve().parents[2]
 URL = f"http://{HOST}:{PORT}"
-TURN_SECONDS = 10  # for which a server that starts may keep others from starting
+WARM_SECONDS = 10  # for the first answer
+QUICK_SECONDS = 1  # whose first answer takes longer is not started again: the next ones would be as slow
+LOG = 64 * 1024  # characters of the server's output that are kept, of each start
 START_SECONDS = 60  # for a server to listen, on a machine that starts many
 ELSEWHERE_SECONDS = 5  # for which a server that listens on another port is waited for
 
@@ -36,38 +36,42 @@ def write_settings(root: Path, settings: dict[str, str]) -> None:
         file.chmod(0o644)
 
 
-@contextlib.contextmanager
-def turn():
-    """Wait until few others on this machine are starting a server: that takes a processor for seconds, and a
-    check that waits for an answer should not find it taken. Gives the seconds that were waited.
+class Served:
+    """A server in its sandbox. log: what it wrote, without its key, and how each start of it ended."""
 
-    The turns are locks on files that are there anyway; they end with the process that holds them.
-    """
-    began = time.monotonic()
-    files = sorted((ROOT / "checks").rglob("*.py"))[: max(1, len(os.sched_getaffinity(0)))]
-    with contextlib.ExitStack() as opened:
-        places = [opened.enter_context(file.open("rb")) for file in files]
-        while not any(map(_taken, places)):
-            time.sleep(0.05)
-        yield time.monotonic() - began
+    def __init__(self, box, command: list[str], env: dict[str, str]):
+        self.box, self.command, self.env = box, command, env
+        self.running, self.log = None, ""
+
+    def start(self) -> None:
+        """Start it. Raises CannotGrade where it does not listen."""
+        self.running = self.box.start(self.command, self.env)
+        wait_for(self.running)
+
+    def stop(self) -> None:
+        """Stop it, if it runs."""
+        if self.running:
+            ended = self.running.ended
+            self.running.stop()
+            text = self.running.output.replace(self.env["SECRET_API_KEY"], "$SECRET_API_KEY")
+            self.log += f"{text[-LOG:]}\n---- {ended or 'stopped'}\n"
+            self.running = None
+
+    def start_again(self) -> None:
+        """Start it anew, as it was: it then knows no client. One that has ended stays so. Raises Gone."""
+        if self.running.ended:
+            return
+        self.stop()
+        try:
+            self.start()
+        except CannotGrade as problem:
+            raise Gone(f"started again, for new windows of the rate limit, {problem}") from None
 
 
-def _taken(place) -> bool:
-    try:
-        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def wait_for(running, late) -> None:
-    """Wait until the server listens; nothing is sent, so that no request is counted. late: called after
-    TURN_SECONDS. Raises CannotGrade."""
-    began = time.monotonic()
-    deadline = began + START_SECONDS
+def wait_for(running) -> None:
+    """Wait until the server listens; nothing is sent, so that no request is counted. Raises CannotGrade."""
+    deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and not running.ended:
-        if time.monotonic() > began + TURN_SECONDS:
-            late()
         with contextlib.suppress(OSError), socket.create_connection((HOST, PORT), 1):
             return
         if listening():
@@ -100,9 +104,10 @@ def listening() -> list[int]:
     return sorted(ports)
 
 
-def warm_up(api) -> None:
-    """Ask for a digit, and wait TURN_SECONDS at most, however slowly it drips: a model that is loaded by the
-    first request is slow once, and that is no fault. From 127.0.0.1: its budget is counted last."""
+def warm_up(api) -> float:
+    """Ask for a digit, and wait WARM_SECONDS at most, however slowly it drips: a model that is loaded by the
+    first request is slow once, and that is no fault. From 127.0.0.1: its budget is counted last. Gives the
+    seconds that it took."""
     key, kind = {"X-API-Key": api.key}, {"Content-Type": "application/json"}
     body = json.dumps({"pixels": [[0] * 28] * 28}).encode()
     request = urllib.request.Request(f"{api.url}/classify", body, key | kind)
@@ -110,8 +115,10 @@ def warm_up(api) -> None:
 
     def ask():
         with contextlib.suppress(OSError, http.client.HTTPException, ValueError):  # the checks will find out
-            opener.open(request, timeout=TURN_SECONDS).close()
+            opener.open(request, timeout=WARM_SECONDS).close()
 
     asking = threading.Thread(target=ask, daemon=True)
+    began = time.monotonic()
     asking.start()
-    asking.join(TURN_SECONDS)
+    asking.join(WARM_SECONDS)
+    return time.monotonic() - began

@@ -1,8 +1,6 @@
 """Grades a class side by side, or one submission alone; what is finished is on disk, and never lost."""
 
 import contextlib
-import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from checks.classroom.handed_in import HandedIn, Usage, find_submissions, is_clu
 from checks.classroom.outdated import grader_digests, seed_of_class
 from checks.classroom.records import GRADED, NOT_GRADED, NOT_YET, grade_of, is_graded, load, save
 from checks.classroom.screen import Live, Plain, tell_changes
+from checks.classroom.turns import ASKED_PER_CORE, cores, default_jobs
 from checks.classroom.worker import STOP, grade, task_for
 from checks.course import attempts
 from checks.course.overrides import course_of
@@ -24,9 +23,6 @@ from checks.report import files
 from checks.report.files import cannot_write
 from checks.report.model import clean
 from checks.report.terminal import explanation, line, table
-
-UNDER_WAY_PER_CORE = 8  # a submission waits for windows of the rate limit nearly all of its time
-MEMORY_EACH = 512 * 1024 * 1024  # bytes that a submission and its grader use together, usually less
 
 
 class Unwritten(Exception):
@@ -71,15 +67,6 @@ def keep_seed(folders: tuple[Path, ...], asked: int | None) -> int:
         return seed_of_class(folders, asked)
     except OSError as problem:
         raise Usage(cannot_write(problem, folders[0])) from None
-
-
-def default_jobs() -> int:
-    """How many submissions are under way at once: many a core, for most of them wait; as memory allows."""
-    try:
-        available = int(re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())[1]) * 1024
-    except (OSError, TypeError):
-        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(1, min(UNDER_WAY_PER_CORE * len(os.sched_getaffinity(0)), available // MEMORY_EACH))
 
 
 def run_all(tasks: list[dict], jobs: int, dask: str) -> Iterator[dict]:
@@ -148,6 +135,13 @@ def grade_class(
             f"{kept} of {len(submissions)} are graded already and have not changed (--fresh grades them anew)"
         )
     jobs = arguments.jobs or default_jobs()
+    if len(tasks) > 1:
+        reason = "as --jobs says" if arguments.jobs else "as memory allows"
+        few = ASKED_PER_CORE * cores()
+        show.say(
+            f"{len(tasks)} to grade, at most {jobs} under way at once, {reason}: {few} of them are started "
+            "or asked, and the others wait for windows of the rate limit to end"
+        )
     doubtful = set()
     with show:
         for record in run_all(tasks, jobs, arguments.dask):
@@ -161,7 +155,7 @@ def grade_class(
                 show.finished(record)
         # alone, or nearly: what is slow now is not slow because of others
         again = [task | {"alone": True} for task in tasks if task["name"] in doubtful]
-        for record in run_all(again, min(jobs, len(os.sched_getaffinity(0))), arguments.dask):
+        for record in run_all(again, min(jobs, cores()), arguments.dask):
             name = record["name"]
             changes[name] = keep(folders[name], record) or changes[name]
             note(folders[name], record, submissions[name], arguments.received)

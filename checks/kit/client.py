@@ -73,6 +73,7 @@ class Api:
         self.exchanges: list[Exchange] = []
         self.known: dict = {}  # what one check found out and another one asks for
         self.deadline = None
+        self.restart = None  # starts the server again, so that it knows no client; where whoever grades can
         self.shared_budget = False  # whether all addresses turned out to share a budget
         self.counted_until = 0.0  # by then, the window that the last request to /classify fell into has ended
         self.plain_until = 0.0  # the same of the last one from PLAIN
@@ -131,8 +132,19 @@ class Api:
         until = self.counted_until if shared else self.plain_until if plain else 0
         if until > time.monotonic():
             seconds = math.ceil(until - time.monotonic())
-            self.tell(f"waiting {seconds} s, so that a new window of the rate limit opens")
+            self._renew(seconds, f"waiting {seconds} s, so that a new window of the rate limit opens")
+
+    def _renew(self, seconds: float, why: str) -> None:
+        """Get new windows: of a server that is started again, where that can be; else by waiting."""
+        if not self.restart:
+            self.tell(why)
             self.pause(seconds)
+            return
+        began = time.monotonic()
+        self.restart()
+        self.counted_until = self.plain_until = 0.0
+        if self.deadline:
+            self.deadline += time.monotonic() - began
 
     def shares_budget(self, body) -> bool:
         """Whether a client that never asked before is refused as well. Ask when one has just got its 429."""
@@ -189,8 +201,7 @@ class Api:
         seconds = int(told) if re.fullmatch(r"\d{1,4}", told) else math.ceil(self.limit[1])
         if seconds > WINDOW_PATIENCE:
             raise CannotCheck(f"the rate limit says to wait {seconds} s: wait that long and grade again")
-        self.tell(f"the rate limit is used up: waiting {seconds} s for its window to end")
-        self.pause(seconds)
+        self._renew(seconds, f"the rate limit is used up: waiting {seconds} s for its window to end")
 
     def pause(self, seconds: float) -> None:
         """Wait; the time limit of the check does not count it."""

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -185,24 +186,25 @@ def test_a_lab_that_kills_its_kernel_or_never_ends_costs_no_more_than_its_time(k
 def test_a_killed_grader_leaves_no_kernel_no_pytest_and_no_checker(kit, tmp_path):
     looping = {"02_lab.ipynb": handed_in(cell("number", "while True: pass", "exercise"))}
     grader = start(kit, tmp_path / "root", tmp_path, looping)
-    while not any("ipykernel_launcher" in command for command in inside(tmp_path)):
+    while not any("ipykernel_launcher" in command for command in inside(tmp_path).values()):
         assert grader.poll() is None, grader.stderr.read()
         time.sleep(0.1)
-    assert any("--nbval" in command for command in inside(tmp_path))
+    (pytest_,) = [process for process, command in inside(tmp_path).items() if "--nbval" in command]
+    os.kill(pytest_, signal.SIGSTOP)  # it cannot end by itself
     grader.kill()
     grader.communicate()
     deadline = time.monotonic() + 60
     while inside(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert inside(tmp_path) == []
+    assert inside(tmp_path) == {}
 
 
-def inside(folder: Path) -> list[str]:
-    """The command lines of the processes that were started with $TMPDIR in this folder, or that see it."""
-    found = []
+def inside(folder: Path) -> dict[int, str]:
+    """{process: command line} of those that were started with $TMPDIR in this folder, or that see it."""
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             seen = (process / "environ").read_bytes() + (process / "mountinfo").read_bytes()
             if str(folder).encode() in seen:
-                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                found[int(process.name)] = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
     return found

@@ -1,5 +1,8 @@
 """Checks and sessions for tests."""
 
+import contextlib
+import threading
+
 from checks.kit import core
 
 
@@ -20,3 +23,14 @@ def session(*checks: core.Check, **given) -> core.Session:
 
 def failing():
     raise core.Failed("this", "that")
+
+
+@contextlib.contextmanager
+def in_a_thread(server):
+    """The server, serving; gives its port."""
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()

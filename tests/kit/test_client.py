@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -191,6 +192,36 @@ def test_a_fresh_window_is_waited_for_where_there_is_but_one_address():
     api.classify({})
     api.fresh_window()
     assert api.slept == [60]
+
+
+def test_a_server_that_can_be_started_again_is_not_waited_for():
+    started = []
+    api = Scripted(429, 429, 200, limit=(30, 60))
+    api.restart = lambda: started.append(api.statuses[0])
+    assert api.classify({}).status == 200 and api.shared_budget
+    assert api.slept == [] and started == [200], "when two addresses have been refused"
+    api.statuses.append(200)
+    api.fresh_window()  # all share a budget, and a window has just begun
+    assert api.slept == [] and len(started) == 2
+    api.fresh_window()
+    assert len(started) == 2, "it knows nobody yet"
+
+
+def test_a_limit_that_says_to_wait_for_long_is_no_reason_to_start_the_server_again():
+    api = Scripted(429, 429, limit=(30, 60))
+    api.restart = lambda: pytest.fail("what it says could not be checked would change")
+    api._talk = lambda *_: Answer(429, [("Retry-After", "3600")], b"{}")
+    with pytest.raises(core.CannotCheck, match="says to wait 3600 s"):
+        api.classify({})
+
+
+def test_the_time_of_another_start_does_not_count_against_the_limit_of_a_check():
+    api = Scripted(429, 429, 200)
+    api.begin(check("m1.a", failing))
+    before = api.deadline
+    api.restart = lambda: time.sleep(0.01)
+    api.classify({})
+    assert before + 0.01 <= api.deadline < before + 5
 
 
 def test_the_time_that_a_check_waits_does_not_count_against_its_limit():

@@ -135,11 +135,13 @@ def test_no_server_learns_the_order_and_what_uses_up_a_budget_comes_late():
     one, other = (core.in_any_order(checks, seed) for seed in (1, 2))
     assert one == core.in_any_order(checks, 1) != other
     for order in (one, other):
-        assert [check.late for check in order] == [False] * (len(order) - 11) + [True] * 10 + [False]
+        assert [check.late for check in order] == [False] * (len(order) - 10) + [True] * 9 + [False]
         assert order[-1].last
         assert {"m3.exactly the limit is admitted", "m3.retry after is true"} < {
-            one.name for one in order[-11:]
+            one.name for one in order[-10:]
         }
+        waits = [check.waits for check in order]
+        assert sum(waits) == 1 and 0 < waits.index(True) < len(order) / 2, "early, and never first"
         assert sorted(order, key=checks.index) == checks != order
 
 
