@@ -33,6 +33,16 @@ def copy_of_the_kit(folder: Path) -> Path:
     return folder
 
 
+def changed_kit(folder: Path, changes: list[tuple[str, str, str]]) -> Path:
+    """The same with these changes: file, what stands there, what takes its place."""
+    copy_of_the_kit(folder)
+    for file, old, new in changes:
+        text = (folder / file).read_text(encoding="utf-8")
+        assert old in text, f"{file} no longer has {old!r}"
+        (folder / file).write_text(text.replace(old, new), encoding="utf-8")
+    return folder
+
+
 def from_setup(function: str, *words, **variables) -> list[str]:
     """Call a function of setup-server.sh with these words and no variables but these; the lines it prints."""
     text = (ROOT / "setup-server.sh").read_text(encoding="utf-8")
