@@ -198,6 +198,13 @@ def test_more_than_the_limit_is_refused_while_it_is_written(tmp_path, monkeypatc
     assert "a zip of more than" in refusal(tmp_path, tmp_path / "b.zip")
 
 
+def test_the_limit_is_five_thousand_files(tmp_path):
+    """what has a name that is too long is not written, and counts as well"""
+    files = [("x" * 251, "")] * 5000
+    assert "more than 5000 files" in refusal(tmp_path, zip_of(tmp_path / "a.zip", *files, ("y", "")))
+    assert set(taken(tmp_path, *files[1:], ("y", ""))[0]) == {"y"}
+
+
 def test_links_count_with_the_size_of_their_copies(tmp_path, monkeypatch):
     monkeypatch.setattr(intake, "MAX_BYTES", 100_000)
     links = [(f"link{n}", "big", 0o120777) for n in range(50)]

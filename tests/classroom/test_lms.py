@@ -7,10 +7,9 @@ import pytest
 
 from bench import grading as bench
 from checks import grade
-from checks.classroom import handed_in, records
+from checks.classroom import handed_in, intake, records
 from checks.classroom.archives import SubmissionError
 from checks.classroom.found import CannotGrade, find_server
-from checks.classroom.intake import fetch
 
 
 def outcome(one: handed_in.HandedIn, into: Path) -> str:
@@ -18,14 +17,15 @@ def outcome(one: handed_in.HandedIn, into: Path) -> str:
     if one.why:
         return one.why
     try:
-        find_server(fetch(one.parts, into).root)
+        find_server(intake.fetch(one.parts, into).root)
     except (SubmissionError, CannotGrade) as problem:
         return str(problem)
     return lms.FOUND
 
 
 @pytest.mark.parametrize("shape", ["moodle", "flat", "canvas"])
-def test_of_a_class_of_120_everybody_is_taken_in_or_named_as_known(tmp_path, shape):
+def test_of_a_class_of_120_everybody_is_taken_in_or_named_as_known(tmp_path, shape, monkeypatch):
+    monkeypatch.setattr(intake, "MAX_FILES", lms.MAX_FILES)
     known = lms.make_class(tmp_path / "class", 120, shape)
     assert handed_in.is_class(tmp_path / "class")
     found = handed_in.find_submissions(tmp_path / "class")
