@@ -103,7 +103,7 @@ def make_class(folder: Path, count: int, shape: str) -> dict[str, str]:
         file.truncate(12 << 30)
     os.mkfifo(folder / "pipe")
     known |= {
-        "roster.csv": "it is neither a folder nor an archive",
+        "roster.csv (handed in)": "it is neither a folder nor an archive",
         "linked": "linked is a link",
         "huge": "a zip of more than 50 MiB",
         "pipe": "pipe is neither a file nor a folder",
