@@ -72,9 +72,10 @@ def read(path: Path, notes: list[str]) -> list[dict]:
     if size > LARGEST:
         raise BadNotebook(f"it has {size >> 20} MiB; {LARGEST >> 20} are the most")
     try:
-        notebook = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
-        raise BadNotebook("it is not JSON") from None
+        content = path.read_bytes()
+        notebook = json.loads(content)  # UTF-16, and a byte order mark, are read like UTF-8
+    except (ValueError, RecursionError) as problem:
+        raise BadNotebook(_why_not_json(content, problem)) from None
     except OSError as problem:
         raise BadNotebook(f"it cannot be read: {problem.strerror}") from None
     if not isinstance(notebook, dict) or notebook.get("nbformat") != 4:
@@ -92,6 +93,19 @@ def read(path: Path, notes: list[str]) -> list[dict]:
     return found
 
 
+def _why_not_json(content: bytes, problem: Exception) -> str:
+    """What a file is that is not JSON, with the remedy where there is one."""
+    if not content.strip():
+        return "it is empty"
+    if all(
+        re.search(rb"^" + mark * 7 + rb"(?= |\r?$)", content, re.MULTILINE) for mark in (b"<", b"=", b">")
+    ):
+        return "it has a merge conflict in it (<<<<<<<): keep one of the two sides, and hand it in again"
+    if isinstance(problem, UnicodeDecodeError):
+        return "it is not UTF-8: open it in Jupyter, save it, and hand it in again"
+    return "it is not JSON"
+
+
 def _name_and_source(cell) -> tuple[str | None, str | None]:
     """ID and source of a cell; None for what is not there. Colab writes the ID into the metadata."""
     if not isinstance(cell, dict):
@@ -100,6 +114,8 @@ def _name_and_source(cell) -> tuple[str | None, str | None]:
     if isinstance(source, list) and all(isinstance(line, str) for line in source):
         source = "".join(source)
     name = cell.get("id") or (metadata.get("id") if isinstance(metadata, dict) else None)
+    if isinstance(source, str):
+        source = source.encode("utf-8", "replace").decode()  # half a character that no file can hold
     return (name if isinstance(name, str) else None), (source if isinstance(source, str) else None)
 
 

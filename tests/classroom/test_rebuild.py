@@ -1,5 +1,7 @@
 """checks/classroom/rebuild.py: of a student come the exercises alone."""
 
+import json
+
 import pytest
 from made_labs import LAB, QUESTION, ROOT, cell, handed_in, read
 
@@ -96,6 +98,16 @@ def test_exercises_of_a_lab_that_nobody_runs_are_collected_too():
     [
         (b"\xff\x00", "it is not JSON"),
         (b"[" * 100_000, "it is not JSON"),
+        (b"", "it is empty"),
+        (
+            b'{"cells": [\n<<<<<<< HEAD\n{"source": "a"}\n=======\n{"source": "b"}\n>>>>>>> theirs\n]}',
+            "it has a merge conflict in it (<<<<<<<): keep one of the two sides, and hand it in again",
+        ),
+        (b"<<<<<<< are no conflict", "it is not JSON"),
+        (
+            '{"nbformat": 4, "cells": "Übung"}'.encode("latin-1"),
+            "it is not UTF-8: open it in Jupyter, save it, and hand it in again",
+        ),
         (b"[]", "it is no notebook of the format 4"),
         ({"nbformat": 3, "worksheets": []}, "it is no notebook of the format 4"),
         ({"nbformat": 4, "cells": {}}, "its cells are no list of at most 2000"),
@@ -107,6 +119,18 @@ def test_junk_is_refused_with_the_reason(content, why, tmp_path):
     with pytest.raises(rebuild.BadNotebook) as refused:
         read(tmp_path, content)
     assert str(refused.value) == why
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
+def test_a_notebook_that_an_editor_of_windows_saved_is_read_like_any_other(encoding, tmp_path):
+    theirs = json.dumps(handed_in(cell("number", "number = 42  # für dich")), ensure_ascii=False)
+    cells, notes = read(tmp_path, theirs.replace("\n", "\r\n").encode(encoding))
+    assert cells["number"]["source"] == "number = 42  # für dich" and notes == []
+
+
+def test_half_a_character_in_an_answer_can_be_written_down(tmp_path):
+    cells, _ = read(tmp_path, handed_in(cell("number", "number = 42  # \ud83d")))
+    assert cells["number"]["source"].encode() == b"number = 42  # ?"
 
 
 def test_a_notebook_is_found_anywhere_but_never_through_a_link(tmp_path):
