@@ -9,6 +9,8 @@ full marks, the untouched student edition none of the exercise points, and nothi
 worked in order on another copy, each exercise and function written when its lab asks for it: every check says
 ✓ at the end of its lab, and that edition gets all exercise points. Otherwise there is no OUT. Exit status: 0
 done; 1 the proof failed, or a file is not as expected, and the last lines say which; 2 a wrong call.
+
+`python -m checks.release --gradescope OUT.zip` packs the autograder that Gradescope takes, instead.
 """
 
 import signal
@@ -16,6 +18,7 @@ import sys
 import time
 from pathlib import Path
 
+from checks.editions.autograder import write_autograder
 from checks.editions.release import release
 from checks.editions.tables import ReleaseError
 from checks.report.files import cannot_write
@@ -27,9 +30,12 @@ ROOT = Path(__file__).resolve().parents[1]
 def main(arguments: list[str]) -> int:
     """Make the editions; the exit status stands above."""
     for_any_terminal()
+    autograder = arguments[:1] == ["--gradescope"]
+    arguments = arguments[autograder:]
     if len(arguments) != 1 or arguments[0].startswith("-"):
         print(
-            "usage: python -m checks.release OUT (a new folder, for OUT/student and OUT/instructor)",
+            "usage: python -m checks.release OUT (a new folder, for OUT/student and OUT/instructor)\n"
+            "       python -m checks.release --gradescope OUT.zip",
             file=sys.stderr,
         )
         return 2
@@ -43,6 +49,10 @@ def main(arguments: list[str]) -> int:
 
     signal.signal(signal.SIGTERM, leave)
     try:
+        if autograder:
+            write_autograder(ROOT, Path(arguments[0]))
+            print(arguments[0])
+            return 0
         release(ROOT, Path(arguments[0]), tell)
     except ReleaseError as problem:
         print(problem, file=sys.stderr)

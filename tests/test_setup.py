@@ -303,7 +303,7 @@ def test_whatever_fails_the_artefact_in_place_stays(fault, box, model, tmp_path)
 
 
 def test_the_scripts_are_shellcheck_clean():
-    scripts = [ROOT / "setup-server.sh", ROOT / ".ci/run"]
+    scripts = [ROOT / "setup-server.sh", ROOT / ".ci/run", *(ROOT / "checks/editions/gradescope").iterdir()]
     ran = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout
 

@@ -51,8 +51,6 @@ class Table:
 
     def set(self, row: int, column: int, text: str) -> None:
         """Write a cell; in quotes where it needs them, or had them."""
-        if text == self.rows[row][column]:
-            return
         piece = self._filled[row][column]
         quoted = piece[0].startswith('"') or re.search(rf'["\r\n{self.delimiter}]|^\s|\s$', text)
         doubled = text.replace('"', '""')
