@@ -85,6 +85,7 @@ GRADE_YOURSELF = """
 bash setup-server.sh test      # starts your server.py on a free port, and runs all checks that need no prod
 ```
 
+On GitHub, `.github/workflows/classroom.yml` does so after each push; the summary of its run is the report.
 Each line is a promise of the contract; what is not kept is explained, with a `curl` line that shows it again.
 What each milestone is worth, and how to grade prod: [checks/README.md](checks/README.md).
 """

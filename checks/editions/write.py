@@ -21,6 +21,9 @@ def write_editions(root: Path, out: Path) -> None:
     statements = {name: open_gate(name, *gate) for name, gate in STUBS.items()}
     (student / "server.py").write_bytes(strip((root / "server.py").read_bytes(), statements))
     (student / "deploy" / "pixelwise.service").write_text(UNIT, encoding="utf-8")
+    workflow = student / ".github" / "workflows" / "classroom.yml"
+    workflow.parent.mkdir(parents=True)
+    shutil.copy2(Path(__file__).with_name("classroom.yml"), workflow)
     for lab in sorted((student / "labs").glob("*.ipynb")):
         lab.write_text(student_lab(lab.read_text(encoding="utf-8")), encoding="utf-8")
     for name, pattern, new in EDITS:
