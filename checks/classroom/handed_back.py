@@ -38,13 +38,14 @@ def grades_of(out: Path, names: Iterable[str]) -> tuple[dict[str, Grade], Decima
         graded = grade["status"] == GRADED
         why = grade["why"] and f"{'Not all was graded' if graded else 'Could not be graded'}: {grade['why']}."
         comment = "\n".join(filter(None, (why, grade.get("comments", ""))))
-        grades[name] = Grade(_points(grade["earned"]) if graded else None, comment)
+        points = _points(grade["earned"]) if graded else None
+        grades[name] = Grade(points, comment, out / name / REPORT)
         most = max(most, _points(grade["points"])) if graded else most
     return grades, most
 
 
 def to_moodle(
-    out: Path, grades: dict[str, Grade], most: Decimal, sheet: Path, into: Path, how: str, replace: bool
+    grades: dict[str, Grade], most: Decimal, sheet: Path, into: Path, how: str, replace: bool
 ) -> HandedBack:
     """Fill Moodle's grading worksheet, and pack everybody's report, into a folder. how: see `brought_to`.
     Raises Refused, and OSError where nothing can be read or written."""
@@ -52,11 +53,9 @@ def to_moodle(
     grades = brought_to(worksheet.maximum, grades, most, how, sheet.name)
     told, others = worksheet.fill(grades, replace)
     found, _ = pairs(grades, worksheet.people, sheet.name)
-    reports = {folder_of(person): out / student / REPORT for student, person in found.items()}
-    files = {
-        into / sheet.name: worksheet.table.bytes(),
-        into / FEEDBACK: feedback_zip({name: path for name, path in reports.items() if path.exists()}),
-    }
+    reports = {folder_of(person): grades[student].report for student, person in found.items()}
+    reports = {folder: report for folder, report in reports.items() if report and report.exists()}
+    files = {into / sheet.name: worksheet.table.bytes(), into / FEEDBACK: feedback_zip(reports)}
     return HandedBack(_written(files), tuple(told), tuple(others))
 
 
