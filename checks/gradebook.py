@@ -4,8 +4,6 @@
     python -m checks.gradebook GRADES --moodle WORKSHEET.csv --out UPLOAD    and its worksheet and feedback
     python -m checks.gradebook GRADES --canvas GRADEBOOK.csv --assignment NAME --out UPLOAD
 
-With --term, what goes back is what everybody has in the term.
-
 Exit status: 0 done; 1 done, but for what is told; 2 a wrong call, or a file that cannot be taken: there is
 nothing to upload.
 """
@@ -22,7 +20,6 @@ from checks.exchange.pairs import named
 from checks.exchange.table import Refused
 from checks.report.files import cannot_write
 from checks.report.terminal import for_any_terminal, in_utf8
-from checks.term.handed_back import grades_of as term_grades
 
 
 def main(arguments: list[str]) -> int:
@@ -35,8 +32,8 @@ def main(arguments: list[str]) -> int:
             raise Refused(
                 f"{asked.grades} holds no grades: name the folder of a graded class (--out of checks.grade)"
             )
-        if (asked.out or asked.term) and not (asked.moodle or asked.canvas):
-            raise Refused("--out and --term are for --moodle or --canvas: name the file to fill")
+        if asked.out and not (asked.moodle or asked.canvas):
+            raise Refused("--out is for --moodle or --canvas: name the file to fill")
         if (asked.moodle or asked.canvas) and not asked.out:
             raise Refused("the files to upload need a folder: --out UPLOAD")
         if asked.canvas and not asked.assignment:
@@ -66,7 +63,6 @@ def parser() -> argparse.ArgumentParser:
     )
     platform.add_argument("--canvas", type=Path, metavar="GRADEBOOK.csv", help="fill Canvas's gradebook")
     made.add_argument("--assignment", default="", metavar="NAME", help="whose column of it: its name or ID")
-    made.add_argument("--term", action="store_true", help="the points of the term, as its rules have them")
     made.add_argument("--out", type=Path, metavar="UPLOAD", help="the folder of the files to upload")
     made.add_argument(
         "--points", choices=["keep", "scale"], default="", help="where the platform has another maximum"
@@ -77,11 +73,11 @@ def parser() -> argparse.ArgumentParser:
 
 def hand_back(asked, names: list[str]) -> HandedBack:
     """Write the files to upload. Raises Refused, OSError."""
-    grades, most = term_grades(asked.grades) if asked.term else grades_of(asked.grades, names)
+    grades, most = grades_of(asked.grades, names)
     how = asked.out, asked.points, asked.replace
     if asked.canvas:
         return to_canvas(grades, most, asked.canvas, asked.assignment, *how)
-    return to_moodle(grades, most, asked.moodle, *how)
+    return to_moodle(asked.grades, grades, most, asked.moodle, *how)
 
 
 def tell(handed: HandedBack) -> int:

@@ -38,14 +38,13 @@ def grades_of(out: Path, names: Iterable[str]) -> tuple[dict[str, Grade], Decima
         graded = grade["status"] == GRADED
         why = grade["why"] and f"{'Not all was graded' if graded else 'Could not be graded'}: {grade['why']}."
         comment = "\n".join(filter(None, (why, grade.get("comments", ""))))
-        points = _points(grade["earned"]) if graded else None
-        grades[name] = Grade(points, comment, out / name / REPORT)
+        grades[name] = Grade(_points(grade["earned"]) if graded else None, comment)
         most = max(most, _points(grade["points"])) if graded else most
     return grades, most
 
 
 def to_moodle(
-    grades: dict[str, Grade], most: Decimal, sheet: Path, into: Path, how: str, replace: bool
+    out: Path, grades: dict[str, Grade], most: Decimal, sheet: Path, into: Path, how: str, replace: bool
 ) -> HandedBack:
     """Fill Moodle's grading worksheet, and pack everybody's report, into a folder. how: see `brought_to`.
     Raises Refused, and OSError where nothing can be read or written."""
@@ -53,9 +52,11 @@ def to_moodle(
     grades = brought_to(worksheet.maximum, grades, most, how, sheet.name)
     told, others = worksheet.fill(grades, replace)
     found, _ = pairs(grades, worksheet.people, sheet.name)
-    reports = {folder_of(person): grades[student].report for student, person in found.items()}
-    reports = {folder: report for folder, report in reports.items() if report and report.exists()}
-    files = {into / sheet.name: worksheet.table.bytes(), into / FEEDBACK: feedback_zip(reports)}
+    reports = {folder_of(person): out / student / REPORT for student, person in found.items()}
+    files = {
+        into / sheet.name: worksheet.table.bytes(),
+        into / FEEDBACK: feedback_zip({name: path for name, path in reports.items() if path.exists()}),
+    }
     return HandedBack(_written(files), tuple(told), tuple(others))
 
 

@@ -5,24 +5,19 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
-from pathlib import Path
 from typing import NamedTuple
 
 from checks.exchange.table import folded
 from checks.report.model import clean
 
 SHOWN = 10  # names in a sentence
-NUMBER = re.compile(r"_\d+$", re.ASCII)  # at the end of what a platform calls a submission
 
 
 class Grade(NamedTuple):
-    """What a student gets. points: None where there are none, which is no 0; comment: plain text; report: the
-    file for the student; also: other names by which to find whose it is."""
+    """What a student gets. points: None where there are none, which is no 0; comment: plain text."""
 
     points: Decimal | None
     comment: str = ""
-    report: Path | None = None
-    also: tuple[str, ...] = ()
 
     def scaled(self, factor: Decimal) -> "Grade":
         """The same share of another maximum, to the hundredth."""
@@ -43,7 +38,7 @@ class Person:
 
 
 def pairs(
-    students: Mapping[str, Grade], people: Iterable[Person], file: str
+    students: Iterable[str], people: Iterable[Person], file: str
 ) -> tuple[dict[str, Person], list[str]]:
     """{student: person}, and what is to be told of those without, each a sentence with the remedy.
 
@@ -51,15 +46,15 @@ def pairs(
     and nothing else, as no two people of a platform have the same. Whoever is called otherwise is found by a
     name, a login, an e-mail address or an ID, if it is only one person's. Nobody is guessed.
     """
+    students, people = sorted(students), list(people)
     of: dict[str, list[Person]] = {}
     for person in people:
         for key in {f"_{person.number}", *map(folded, _keys(person))} - {""}:
             of.setdefault(key, []).append(person)
     found, told = {}, []
-    for student, grade in sorted(students.items()):
-        fits = [of.get(_key(name), []) for name in (student, *grade.also)]
-        meant = next((one for one in fits if len(one) == 1), next(filter(None, fits), []))
-        number = NUMBER.search(student)
+    for student in students:
+        number = re.search(r"_\d+$", student, re.ASCII)
+        meant = of.get(number[0] if number else folded(student), [])
         if len(meant) == 1:
             found[student] = meant[0]
         elif meant:
@@ -86,11 +81,6 @@ def pairs(
         for student in same:
             del found[student]
     return found, told
-
-
-def _key(name: str) -> str:
-    number = NUMBER.search(name)
-    return number[0] if number else folded(name)
 
 
 def _keys(person: Person) -> Iterable[str]:
