@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from difflib import SequenceMatcher
 
 ANSWER = "*Your answer:*"
+MOST_BESIDE = 5  # cells of a student's own on each side of an exercise
 WORDS = ("markdown", "raw")  # types of cells in which an answer may stand
 
 
@@ -25,7 +26,9 @@ def source_of(cell: dict) -> str:
 def matched(original: dict, cells: list[dict], notes: list[str]) -> dict[str, dict]:
     """{ID of the instructor's cell: the student's cell}; notes get what was not found by its ID.
 
-    cells: the student's, in their order, {"id" or None, "source", "type"}.
+    cells: the student's, in their order, {"id" or None, "source", "type"}. An exercise has "above" and
+    "below" as well: the sources of the student's own cells of code beside it, for whoever writes one in two
+    cells.
     """
     wanted = [cell for cell in original["cells"] if "solution" not in tags(cell)]
     place = _by_id(wanted, cells)
@@ -42,6 +45,8 @@ def matched(original: dict, cells: list[dict], notes: list[str]) -> dict[str, di
         )
     told = {name: dict(cells[number]) for name, number in place.items()}
     for cell in wanted:
+        if "exercise" in tags(cell) and cell["id"] in place:
+            told[cell["id"]] |= _beside(place[cell["id"]], cells, set(place.values()))
         if "reflection" in tags(cell) and cell["id"] in place:
             below = _answer_below(cell, cells, place)
             told[cell["id"]]["source"] += f"\n\n{below}" if below else ""
@@ -105,6 +110,20 @@ def _answer_below(cell: dict, cells: list[dict], place: dict[str, int]) -> str:
             yield cells[after]["source"]
 
     return "\n\n".join(below())
+
+
+def _beside(number: int, cells: list[dict], taken: set[int]) -> dict[str, list[str]]:
+    """The student's own cells of code that stand directly above and below a cell."""
+
+    def own(numbers: range) -> Iterator[str]:
+        for other in numbers:
+            if other in taken:
+                return
+            if cells[other]["type"] == "code" and cells[other]["source"].strip():
+                yield cells[other]["source"]
+
+    above = list(own(range(number - 1, -1, -1)))[:MOST_BESIDE]
+    return {"above": above[::-1], "below": list(own(range(number + 1, len(cells))))[:MOST_BESIDE]}
 
 
 def _question(text: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
+from checks.classroom.exercises import EXERCISES
 from checks.classroom.records import GRADED, NOT_YET
 from checks.kit.core import PASSED, UNCHECKED
 from checks.kit.grading import all_checks, in_order
@@ -136,7 +137,8 @@ def _tally(graded: list[dict]) -> dict[str, dict]:
 def _sentences() -> dict[str, tuple[str, str]]:
     """{check: (number, sentence)}."""
     checks = all_checks()
-    return {check.name: (f"{check.number:.2f}", " ".join(check.sentence.split())) for check in checks}
+    told = {check.name: (f"{check.number:.2f}", " ".join(check.sentence.split())) for check in checks}
+    return told | {one.full_name: (f"{one.number:.2f}", one.title) for one in EXERCISES}
 
 
 def _told(name: str) -> dict[str, str]:
@@ -242,12 +244,19 @@ def _students(grades: list[dict]) -> Markup:
                 student=link(grade["name"]) if grade["status"] != NOT_YET else grade["name"],
                 status=grade["status"],
                 css=PASSED if graded else "could",
-                points=f"{grade['earned']:g} of {grade['points']:g}" if graded else "",
+                points=_points(grade),
                 share=f"{100 * _share(grade) if graded else 0:.1f}",
                 counts=told if graded else "",
             )
         )
     return join(rows)
+
+
+def _points(grade: dict) -> str:
+    """The points of a student: "73 of 94, labs 20 of 34"."""
+    totals = [("", grade)] if grade["status"] == GRADED else []
+    totals += [("labs ", grade["labs"])] if "labs" in grade else []
+    return ", ".join(f"{what}{one['earned']:g} of {one['points']:g}" for what, one in totals)
 
 
 def _by_points(grade: dict):

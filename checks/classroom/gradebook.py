@@ -64,20 +64,25 @@ def gradebook(grades: Iterable[dict]) -> str:
     """The gradebook as CSV (RFC 4180), a row a student, a column a check; before them, a row of what there
     is to earn.
 
-    A cell holds what a check earned; it is empty where a check could not be checked or was not asked: that is
-    no 0. A submission that could not be graded has a status and a reason, and no points. `comments`, where
-    somebody has read the answers, are what the readers said; `overrides`, what people decided, and why.
+    `labs` and `labs of` are the points of the labs, which are no part of `points`. A cell holds what a check
+    earned; it is empty where a check could not be checked or was not asked: that is no 0. A submission that
+    could not be graded has a status and a reason, and no points. `comments`, where somebody has read the
+    answers, are what the readers said; `overrides`, what people decided, and why.
     """
     grades = sorted(grades, key=lambda grade: grade["name"])
     names = in_order({name: None for grade in grades for name in grade["checks"]})
     checks = {name: check for grade in grades for name, check in grade["checks"].items()}
     most = max((grade["points"] for grade in grades if grade["status"] == GRADED), default=0)
     told = [column for column in BY_HAND if any(column in grade for grade in grades)]
-    table = [["name", "status", "points", "of", *names, *told, "why"]]
+    labs = [grade["labs"]["points"] for grade in grades if "labs" in grade]
+    of_labs, most_labs = (["labs", "labs of"], [f"{max(labs):g}"] * 2) if labs else ([], [])
+    table = [["name", "status", "points", "of", *of_labs, *names, *told, "why"]]
     worth = (f"{checks[name]['points']:g}" for name in names)
-    table.append([MAXIMUM, "", f"{most:g}", f"{most:g}", *worth, *("" for _ in told), ""])
+    table.append([MAXIMUM, "", f"{most:g}", f"{most:g}", *most_labs, *worth, *("" for _ in told), ""])
     for grade in grades:
         points = [f"{grade['earned']:g}", f"{grade['points']:g}"] if grade["status"] == GRADED else ["", ""]
+        if of_labs:
+            points += [f"{grade['labs'][name]:g}" if "labs" in grade else "" for name in ("earned", "points")]
         cells = [_cell(grade["checks"].get(name)) for name in names]
         cells += [grade.get(column, "") for column in told]
         table.append([grade["name"], grade["status"], *points, *cells, grade["why"]])

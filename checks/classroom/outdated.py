@@ -15,6 +15,19 @@ from checks.classroom.records import GRADED
 from checks.kit import grading
 
 ROOT = Path(__file__).resolve().parents[2]
+LABS = "labs"  # graded again alone, as a milestone is
+OF_LABS = (
+    "cells",
+    "exercises",
+    "judge",
+    "kernel",
+    "labs",
+    "machine",
+    "notebooks",
+    "plain",
+    "rebuild",
+    "teller",
+)
 SEED = "seed.txt"  # the secret of a class, beside its grades
 ALONE = {  # files of kit/ that matter to one milestone
     "m3": ("limits.py",),
@@ -34,19 +47,23 @@ PACKAGES = ("fastapi", "flask", "pydantic", "slowapi", "starlette", "uvicorn")  
 def grader_digests(options: dict) -> dict[str, str]:
     """What a grade depends on beside the submission: {"all": digest, "m1": digest, …}, SHA-256 in hex.
 
-    "m1" to "m5": the checks of this milestone alone. "all": every other source of the checks, the schemas,
-    the options that matter to a grade, Python, and the packages that servers run on.
+    "m1" to "m5": the checks of this milestone alone. "labs": what the exercises of the labs are judged with.
+    "all": every other source of the checks, the schemas, the options that matter to a grade, Python, and the
+    packages that servers run on.
     """
     checks = ROOT / "checks"
     own = {
         name: files + [checks / "kit" / one for one in ALONE.get(name, ())]
         for name, files in grading.MILESTONES.items()
     }
+    own[LABS] = [checks / "classroom" / f"{name}.py" for name in OF_LABS]
+    own[LABS] += [file for file in (ROOT / "labs").iterdir() if file.suffix in (".py", ".ipynb")]
+    own[LABS] += [ROOT / "server.py"]
     mine = {file for files in own.values() for file in files}
     # no grade depends on these
     rest = {checks / name for name in ("report", "editions", "exchange", "course", "reading", "term")}
     rest |= {checks / "classroom" / name for name in RECORDED}
-    rest |= {checks / name for name in ("conftest.py", "gradebook.py", "read.py", "release.py")}
+    rest |= {checks / name for name in ("conftest.py", "gradebook.py", "read.py", "release.py", "labs.py")}
     shared = [file for file in checks.rglob("*") if file.suffix in (".py", ".npz") and file not in mine]
     shared = [file for file in shared if not rest & {file, *file.parents}]
     shared += (ROOT / "schemas").rglob("*.json")
@@ -70,9 +87,9 @@ def _versions() -> list[str]:
 
 
 def outdated(record: dict | None, submission: str, grader: dict[str, str], seconds: float) -> set[str]:
-    """The milestones that must be graded again: all, none, or those whose checks changed and those whose
-    checks need one of these."""
-    everything = set(grading.MILESTONES)
+    """The milestones that must be graded again, and "labs": all, none, or those whose checks changed and
+    those whose checks need one of these."""
+    everything = {*grading.MILESTONES, LABS}
     if record is None or record["submission"] != submission or record["grader"]["all"] != grader["all"]:
         return everything
     cut_short = record["status"] != GRADED or record["why"]

@@ -137,11 +137,34 @@ def rebuild(original: dict, handed_in: dict[str, dict], notes: list[str]) -> dic
                 notes.append(f"the exercise {cell['id']} is a cell of another type; it was run as code")
             if theirs:
                 cell["source"] = without_markers(theirs["source"])
-            cell["metadata"] = {"tags": ["exercise", "nbval-ignore-output"]}  # what it prints is free
-        elif "pytest checks" in source_of(cell):
+            cell["metadata"] = {
+                "tags": ["exercise", "nbval-ignore-output"],
+                "of": cell["id"],
+            }  # it prints freely
+            cells += _own_cells(cell, "above", theirs)
+            cells.append(cell)
+            cells += _own_cells(cell, "below", theirs)
+            continue
+        if "pytest checks" in source_of(cell):
             cell["metadata"] = {"tags": ["nbval-skip"]}  # the sandbox has no checks/
         cells.append(cell)
     return original | {"cells": cells}
+
+
+def _own_cells(cell: dict, where: str, theirs: dict | None) -> list[dict]:
+    """The student's own cells above or below an exercise, which belong to it."""
+    return [
+        {
+            **{
+                "id": f"{cell['id']}-{where}-{number}",
+                "cell_type": "code",
+                "source": without_markers(source),
+            },
+            **{"metadata": {"tags": ["nbval-ignore-output"], "of": cell["id"]}},
+            **{"outputs": [], "execution_count": None},
+        }
+        for number, source in enumerate((theirs or {}).get(where, ()), 1)
+    ]
 
 
 def without_markers(source: str) -> str:
@@ -157,13 +180,18 @@ def without_markers(source: str) -> str:
 
 
 def done_exercises(original: dict, rebuilt: dict) -> dict[str, str]:
-    """{ID: source} of the exercises that are not the stub any more."""
+    """{ID: source} of the exercises that are not the stub any more; a cell of their own
+    beside one counts where it has its name."""
     stubs = {cell["id"]: source_of(cell) for cell in original["cells"] if "exercise" in tags(cell)}
-    return {
-        cell["id"]: source_of(cell)
-        for cell in rebuilt["cells"]
-        if "exercise" in tags(cell) and not same_code(source_of(cell), stubs[cell["id"]])
-    }
+    names = {name: re.search(r"(?<=def )\w+|\w+(?= =)", stub) for name, stub in stubs.items()}
+    written: dict[str, list[str]] = {}
+    for cell in rebuilt["cells"]:
+        source = source_of(cell)
+        if of := cell["metadata"].get("of"):
+            own = of != cell["id"] and names[of] and re.search(rf"\b{names[of][0]}\b", source)
+            if own or (of == cell["id"] and not same_code(source, stubs[of])):
+                written.setdefault(of, []).append(source)
+    return {name: "\n\n".join(sources) for name, sources in written.items()}
 
 
 def same_code(one: str, other: str) -> bool:

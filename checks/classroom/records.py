@@ -19,12 +19,14 @@ from checks.classroom.server import URL
 from checks.kit import core
 from checks.report.files import write_all
 from checks.report.markdown import longest_run, words
-from checks.report.model import build, clean, now
+from checks.report.model import build, clean, labs_of, now
 
 VERSION = 1
 GRADED, NOT_GRADED, NOT_YET = "graded", "could not be graded", "not graded yet"
 # What may be the fault of a machine that is busy with others: it is graded again when it is not
-DOUBT = re.compile("no whole answer within|took longer than the window|time for this check was used up")
+DOUBT = "no whole answer within|took longer than the window|time for this check was used up"
+DOUBT += "|the labs took longer than|its cell took longer than|time for this exercise was used up"
+DOUBT = re.compile(DOUBT)
 
 
 def record_of(
@@ -156,6 +158,7 @@ def grade_of(record: dict) -> dict:
         "earned": record["report"]["earned"],
         "points": record["report"]["points"],
         "checks": {result["name"]: {name: result[name] for name in shown} for result in results},
+        **({"labs": labs_of(record["report"])} if labs_of(record["report"])["points"] else {}),
         # of who read the answers, and of who decided otherwise
         **{name: record[name] for name in ("comments", "overrides") if name in record},
     }
@@ -167,6 +170,8 @@ def differences(old: dict, new: dict) -> list[tuple[str, str, str]]:
     for name in sorted({*old["checks"], *new["checks"]}):
         told.append((name, *(_mark(grade["checks"].get(name)) for grade in (old, new))))
     told.append(("points", *(f"{grade['earned']:g} of {grade['points']:g}" for grade in (old, new))))
+    labs = [grade.get("labs", {"earned": 0, "points": 0}) for grade in (old, new)]
+    told.append(("labs", *(f"{one['earned']:g} of {one['points']:g}" for one in labs)))
     return [one for one in told if one[1] != one[2]]
 
 
@@ -200,12 +205,10 @@ def answers(record: dict) -> str:
 def _facts_of(lab: dict) -> Iterator[str]:
     """What is known of a lab, in sentences."""
     if lab["why"]:
-        yield f"not run to its end: {lab['why']}"
+        yield f"not run: {lab['why']}"
     if lab["exercises"]:
         done = f"{lab['done']} of {lab['exercises']} done"
         yield f"exercises: {done}, {lab['right']} right when they were run again"
-    if lab["reproduce"] + lab["differ"] + lab["fail"]:
-        yield f"other cells: {lab['reproduce']} as they should be, {lab['differ']} differ, {lab['fail']} fail"
     yield from lab["notes"]
 
 

@@ -18,12 +18,12 @@ from pathlib import Path
 
 from checks.classroom.handed_in import HandedIn
 from checks.classroom.one import TIME_IS_UP, asked, left_out, over_its_limit, wanted_of
-from checks.classroom.outdated import grader_digests, outdated, seed_of
+from checks.classroom.outdated import LABS, grader_digests, outdated, seed_of
 from checks.classroom.records import record_of
 from checks.classroom.sandbox import in_fresh_network
 from checks.classroom.turns import there_is_room
 from checks.kit import core
-from checks.report.model import TITLES
+from checks.report.model import TITLES, is_lab
 
 ROOT = Path(__file__).resolve().parents[2]
 TRIES = 2  # a grader that was killed may have been killed by accident
@@ -46,8 +46,10 @@ def task_for(
     """What grading one submission takes; all of it values, so that any machine may do it. milestones: those
     to be graded, none where the old record holds."""
     milestones = outdated(old, submission, grader, seconds)
-    partly = milestones != set(TITLES)
-    kept = [one for one in old["report"]["results"] if one["milestone"] not in milestones] if partly else []
+    partly = milestones != {*TITLES, LABS}
+    kept = (
+        [one for one in old["report"]["results"] if of(one["milestone"]) not in milestones] if partly else []
+    )
     return {
         "name": name,
         "parts": [(inside, str(path.absolute())) for inside, path in handed_in.parts],
@@ -63,6 +65,11 @@ def task_for(
         "kept": kept,
         "labs": old["labs"] if kept else None,
     }
+
+
+def of(milestone: str) -> str:
+    """What a milestone is graded with: those of the labs together."""
+    return LABS if is_lab(milestone) else milestone
 
 
 def grade(task: dict) -> dict | None:

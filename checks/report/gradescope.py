@@ -1,7 +1,16 @@
 """The report as results.json, for an autograder of Gradescope."""
 
 from checks.kit.core import PASSED, UNCHECKED
-from checks.report.model import counted, has_grade, lines_of, number_of, remarks_on, total
+from checks.report.model import (
+    and_labs,
+    counted,
+    has_grade,
+    is_lab,
+    lines_of,
+    number_of,
+    remarks_on,
+    total,
+)
 
 
 def gradescope(report: dict, remarks: tuple[str, ...] = ()) -> dict:
@@ -10,12 +19,16 @@ def gradescope(report: dict, remarks: tuple[str, ...] = ()) -> dict:
     graded = has_grade(report)
     return ({"score": report["earned"]} if graded else {}) | {
         "execution_time": round(total(report["results"], "seconds")),
-        "output": " ".join([*remarks, f"{counted(report['results'])}.", *remarks_on(report)]),
+        "output": " ".join(
+            [*remarks, f"{counted(report['results'])}{and_labs(report)}.", *remarks_on(report)]
+        ),
         "output_format": "text",
         "visibility": "visible",
         "stdout_visibility": "hidden",  # what else the autograder's script prints is the instructor's
         "extra_data": {name: report[name] for name in ("url", "seed", "started", "finished", "complete")},
-        "tests": [_gradescope_test(result, graded) for result in report["results"]],
+        "tests": [
+            _gradescope_test(result, graded or is_lab(result["milestone"])) for result in report["results"]
+        ],
     }
 
 

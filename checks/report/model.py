@@ -21,6 +21,15 @@ TITLES = {
     "m4": "the machine",
     "m5": "the fourth endpoint",
 }
+LABS = {  # their points have a total of their own
+    "lab00": "catching up",
+    "lab01": "HTTP, REST and curl",
+    "lab02": "the contract and the server",
+    "lab03": "keys and limits, in the lab",
+    "lab04": "from dev to production",
+    "lab05": "answering for it",
+    "lab06": "a fourth endpoint, in the lab",
+}
 BONUS = {"m5"}  # its points come on top: who tries it never stands below who does not
 MARKS = {PASSED: "✓", FAILED: "✗", UNSTABLE: "~", UNCHECKED: "?"}
 COLOURS = {PASSED: "green", FAILED: "red", UNSTABLE: "yellow", UNCHECKED: "cyan"}
@@ -44,7 +53,9 @@ def build(header: dict, results: Iterable[Result], finished: str | None) -> dict
     told = {result.name: result for result in results}
     planned = [plan for plan in header["planned"] if plan["name"] not in told]
     lost = [Result(**plan, status=UNCHECKED, earned=0, seconds=0.0, reason=CUT_OFF) for plan in planned]
-    every = sorted(map(plain, [*told.values(), *lost]), key=itemgetter("milestone", "number"))
+    every = sorted(map(plain, [*told.values(), *lost]), key=_place)
+    labs = [one for one in every if is_lab(one["milestone"])]
+    counted = [one for one in every if not is_lab(one["milestone"])]
     return {
         "version": 1,
         "student": clean(header.get("student", "")),
@@ -58,10 +69,21 @@ def build(header: dict, results: Iterable[Result], finished: str | None) -> dict
             _milestone(name, list(results)) for name, results in groupby(every, itemgetter("milestone"))
         ],
         "results": every,
-        "earned": total(every, "earned"),
-        "points": total([one for one in every if one["milestone"] not in BONUS] or every, "points"),
+        "earned": total(counted, "earned"),
+        "points": total([one for one in counted if one["milestone"] not in BONUS] or counted, "points"),
+        "labs": {name: total(labs, name) for name in ("earned", "points")},
         "complete": finished is not None and not lost,
     }
+
+
+def is_lab(milestone: str) -> bool:
+    """Whether its points are those of a lab, which are no part of the total."""
+    return milestone.startswith("lab")
+
+
+def _place(result: dict) -> tuple[str, float]:
+    """Where a result stands: m1 to m5, then the labs, then what was read."""
+    return result["milestone"].replace("lab", "n"), result["number"]
 
 
 def _milestone(name: str, results: list[dict]) -> dict:
@@ -69,14 +91,15 @@ def _milestone(name: str, results: list[dict]) -> dict:
     stretch = total([result for result in results if result["stretch"]], "points")
     return {
         "name": name,
-        "title": TITLES.get(name, name),
+        "title": (TITLES | LABS).get(name, name),
         "earned": total(results, "earned"),
         "points": points,
         "passed": all(result["status"] == PASSED for result in _required(results)),
         "counts": {status: len(with_status(results, status)) for status in MARKS},
         "worth": f"{points:g} points"
         + (f", {stretch:g} of them for stretch checks" if stretch else "")
-        + (", on top of all others" if name in BONUS else ""),
+        + (", on top of all others" if name in BONUS else "")
+        + (", in a total of the labs" if is_lab(name) else ""),
     }
 
 
@@ -124,14 +147,22 @@ def score_of(thing: dict) -> str:
 
 
 def heading_of(report: dict) -> str:
-    """What the report is about, in a line: "Ada: 73 of 94 points". Without a grade there are no points, and
-    not 0."""
+    """What the report is about, in a line: "Ada: 73 of 94 points, and 20 of 32 in the labs". Without a grade
+    there are no points, and not 0."""
     who = report.get("student") or "PixelWise"
-    return (
-        f"{who}: {report['earned']:g} of {report['points']:g} points"
-        if has_grade(report)
-        else f"{who}: no grade"
-    )
+    told = f"{report['earned']:g} of {report['points']:g} points" if has_grade(report) else "no grade"
+    return f"{who}: {told}{and_labs(report)}"
+
+
+def and_labs(report: dict) -> str:
+    """What stands behind a total: ", and 20 of 32 in the labs", or nothing where no lab was graded."""
+    labs = labs_of(report)
+    return f", and {labs['earned']:g} of {labs['points']:g} in the labs" if labs["points"] else ""
+
+
+def labs_of(report: dict) -> dict:
+    """Earned and possible points of the labs; 0 of 0 where none was graded."""
+    return report.get("labs", {"earned": 0, "points": 0})
 
 
 def has_grade(report: dict) -> bool:

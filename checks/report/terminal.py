@@ -14,6 +14,7 @@ from checks.report.model import (
     counted,
     facts_of,
     has_grade,
+    labs_of,
     missing_in,
     plain,
     remarks_on,
@@ -73,4 +74,6 @@ def table(report: dict) -> Table:
         Text(score_of(report) if has_grade(report) else "no grade", "bold"),
         Text(counted(report["results"])),
     )
+    if (labs := labs_of(report))["points"]:
+        summary.add_row(Text("labs", "bold"), Text(score_of(labs), "bold"), Text("a total of their own"))
     return summary

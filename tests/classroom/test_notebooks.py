@@ -1,9 +1,9 @@
-"""The labs of a submission, run again in the sandbox, never believed."""
+"""The labs of a submission, run again in the sandbox: what leaves their kernels is judged, and never
+believed."""
 
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,12 +11,14 @@ import time
 from importlib.machinery import all_suffixes
 from pathlib import Path
 
-import pytest
-from made_labs import LAB, QUESTION, ROOT, cell, handed_in
+from made_labs import ROOT, cell, notebook
 from tree import copy_of_the_kit
 
 from checks.classroom import notebooks
+from checks.classroom.cells import tags
+from checks.classroom.labs import only_shows, to_run
 from checks.classroom.sandbox import in_fresh_network
+from checks.editions.walk import fill
 
 # ---- What the kernels see -------------------------------------------------------------------------------
 
@@ -31,6 +33,7 @@ def test_kernels_see_the_submission_and_labkit_and_nothing_that_grades(tmp_path)
     (theirs / "schemas").write_text("a file")
     kit = notebooks.copy_for_kernels(theirs, ROOT, tmp_path / "kit")
     assert (kit / "server.py").read_text() == (kit / "labs" / "own.txt").read_text() == "mine"
+    assert not list((kit / "labs").glob("*.ipynb")) and not (kit / "labs" / "answers.json").exists()
     assert (kit / "labs" / "labkit.py").read_bytes() == (ROOT / "labs" / "labkit.py").read_bytes()
     assert (kit / "models" / "classifier.py").is_file() and not os.listdir(away)  # noqa: PTH208
     for hidden in ("checks", "tests", ".env", "deploy/pixelwise.service", "bench"):
@@ -63,134 +66,139 @@ def test_no_file_of_a_submission_is_imported_in_the_place_of_labkit(tmp_path):
     assert [path.name for path in (kit / "labs").rglob("*") if path.suffix in (".pyc", ".so")] == []
 
 
+def test_what_only_shows_something_is_not_run_again_nor_what_comes_after_the_last_exercise():
+    made = notebook(
+        cell("kit", "from labkit import *\nserver = Server()"),
+        cell("look", "show_answer(client.get(server.url))"),
+        cell("shell", "%%dev\ncurl $URL"),
+        cell("log", "server.log(1)"),
+        cell("value-above-1", "half = 21"),
+        cell("value", "value = 2 * half"),
+        cell("value-check", "expect(value, equals=42)"),
+        cell("end", "more = 1"),
+    )
+    for one in made["cells"]:
+        one["metadata"] = {"of": "value"} if one["id"] in ("value", "value-above-1") else {}
+    told = [(one["id"], one["of"], one["first"], one["last"]) for one in to_run(made)]
+    assert told == [
+        ("kit", "", True, True),
+        ("value-above-1", "value", True, False),
+        ("value", "value", False, True),
+    ]
+    assert only_shows("print(x)\nchart(y)") and not only_shows("%%practice\ngit reset --hard")
+    assert not only_shows("x = check('m1.health')") and not only_shows("server.restart()")
+
+
 # ---- In the sandbox -------------------------------------------------------------------------------------
 
 RUN = """
-import json, sys
+import dataclasses, json, sys
 from pathlib import Path
-from checks.classroom import notebooks, rebuild
+from checks.classroom import notebooks
 from checks.classroom.limits import Limits
-from checks.classroom.sandbox import Sandbox
-def sandbox(folder, readable=(), **limits):
-    return Sandbox(folder, Limits(**limits), readable=readable)
-root, kit, out, seconds = sys.argv[1:]
-print(json.dumps(notebooks.rerun(Path(root), Path(kit), sandbox, Path(out), float(seconds))))
+root, kit, out = map(Path, sys.argv[1:])
+told = notebooks.rerun(root, kit, Limits(), out)
+told["results"] = [dataclasses.asdict(one) for one in told["results"]]
+print(json.dumps(told))
 """
 LOOK = """
 import os, glob
-number, seen = 42, []
+survivors = [os.getuid() != 0]
 for place in ("/work", "/root/.ssh", "/submission/checks", "/submission/tests", "/home"):
     try:
-        seen += [place] if os.listdir(place) else []
+        survivors += [place] if os.listdir(place) else []
     except OSError:
         pass
 try:
     import checks.grading
-    seen.append("checks")
+    survivors.append("checks")
 except ImportError:
     pass
-seen += glob.glob("/tmp/**/*.ipynb", recursive=True) + glob.glob("/tmp/**/evidence*", recursive=True)
+survivors += glob.glob("/submission/labs/answers.json") + glob.glob("/tmp/**/found*", recursive=True)
+survivors += [name for name in os.environ if "GRADER" in name]
 open("../server.py", "a").write("# mine")
-print(seen, os.getuid() != 0)
 """
 
 
-@pytest.fixture(scope="module")
-def kit(tmp_path_factory) -> Path:
-    """The instructor's kit with labs of ours."""
-    return copy_of_the_kit(tmp_path_factory.mktemp("kit") / "kit")
-
-
-def start(kit: Path, root: Path, tmp_path: Path, labs: dict[str, dict], seconds: float = 100):
-    """A process that runs {name: what the student handed in} again, in a network of its own."""
-    for old in (kit / "labs").glob("*.ipynb"):
-        old.unlink()
-    shutil.copytree(kit, root, ignore=shutil.ignore_patterns("checks", "tests"))
-    for name, theirs in labs.items():
-        (kit / "labs" / name).write_text(json.dumps(LAB))
-        if theirs:
-            (root / "labs" / name).write_text(json.dumps(theirs))
-    command = in_fresh_network([sys.executable, "-c", RUN, root, kit, tmp_path / "out", str(seconds)])
+def start(root: Path, tmp_path: Path) -> subprocess.Popen:
+    """A process that runs the labs of a submission again, in a network of its own; they go to out."""
+    command = in_fresh_network([sys.executable, "-c", RUN, root, ROOT, tmp_path / "out"])
     temporary = tmp_path / "tmp"
-    temporary.mkdir(exist_ok=True)
+    temporary.mkdir()
     environ = os.environ | {"PYTHONPATH": str(ROOT), "SECRET_OF_THE_GRADER": "x", "TMPDIR": str(temporary)}
     return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def rerun(kit: Path, root: Path, tmp_path: Path, labs: dict[str, dict], seconds: float = 100) -> dict:
-    """What comes of the labs."""
-    grader = start(kit, root, tmp_path, labs, seconds)
-    told, errors = grader.communicate()
+def rerun(root: Path, tmp_path: Path) -> dict:
+    """What comes of the labs; `of` has {exercise: its result}."""
+    grader = start(root, tmp_path)
+    printed, errors = grader.communicate()
     assert grader.returncode == 0, errors[-3000:]
-    return json.loads(told)
+    told = json.loads(printed)
+    return told | {"of": {one["name"]: one for one in told["results"]}}
 
 
-def test_labs_run_again_in_the_sandbox(kit, tmp_path):
-    theirs = handed_in(
-        cell("number", f"# NBVAL_SKIP{LOOK}", "exercise", "nbval-skip"),
-        cell("sum", "print('✓ everything is right')"),
-        cell("why", f"{QUESTION} Because.", kind="markdown"),
-    )
-    told = rerun(
-        kit,
-        tmp_path / "root",
-        tmp_path,
-        {"02_lab.ipynb": theirs, "03_lab.ipynb": None, "04_lab.ipynb": theirs},
-    )
-    lab, missing, on_prod = told["labs"]
-    shown = {
-        one["id"]: one.get("outputs")
-        for one in json.loads((tmp_path / "out/02_lab.ipynb").read_text())["cells"]
-    }
-    assert lab == {
-        "lab": "02_lab",
-        "why": "",
-        "notes": [],
-        "exercises": 2,
-        "done": 1,
-        "right": 1,
-        "reproduce": 4,  # kit, sum, number-check, end
-        "differ": 1,
-        "fail": 0,
-        "cells": {
-            "other-check": {"became": "differs"},  # the lab has stored no output of it
-            "number": {"done": True, "right": True},
-            "other": {"done": False, "right": False},
-        },
-    }, shown
-    assert shown["number"][0]["text"] == "[] True", (
-        "what the kernel sees of the grader, and whether it is root"
-    )
-    assert shown["other-check"][0]["text"].startswith("✓ GET /health"), "labkit has asked the checker"
-    assert missing["why"] == "03_lab.ipynb was not handed in"
-    assert on_prod["why"] == "it needs a production machine, and was not run again"
-    assert (on_prod["done"], on_prod["reproduce"]) == (1, 0)
-    assert [(one["lab"], one["answer"][:12]) for one in told["answers"]] == [
-        ("02_lab", "Because."),
-        ("03_lab", ""),
-        ("04_lab", "#\nimport os,"),
-        ("04_lab", "Because."),
+def submission(root: Path, labs: dict[str, dict[str, str]]) -> Path:
+    """A kit with the solutions in these labs alone, {number: {exercise: what stands there instead}}."""
+    copy_of_the_kit(root)
+    for path in (root / "labs").glob("*.ipynb"):
+        if path.name[:2] not in labs:
+            path.unlink()
+            continue
+        fill(path, ROOT / "labs" / path.name)
+        lab = json.loads(path.read_text(encoding="utf-8"))
+        lab["cells"] = [one for one in lab["cells"] if "solution" not in tags(one)]
+        for one in lab["cells"]:
+            one["source"] = labs[path.name[:2]].get(one["id"], one["source"])
+        path.write_text(json.dumps(lab), encoding="utf-8")
+    return root
+
+
+def test_every_exercise_of_every_lab_earns_its_points_when_it_is_solved(tmp_path):
+    told = rerun(submission(tmp_path / "root", {f"0{number}": {} for number in range(7)}), tmp_path)
+    assert {name: one["received"] for name, one in told["of"].items() if one["status"] != "passed"} == {}
+    assert sum(one["earned"] for one in told["results"]) == 34
+    assert [(lab["done"], lab["right"]) for lab in told["labs"]] == [
+        *((6, 6), (6, 6), (4, 4), (6, 6), (6, 3), (2, 2), (2, 2))
     ]
+    for_humans = [one["id"] for one in told["answers"] if one["lab"].startswith("04")]
+    assert for_humans == ["polite", "reason", "repair"]
+    assert len(list((tmp_path / "out").glob("*.ipynb"))) == 7
 
 
-def test_a_lab_that_kills_its_kernel_or_never_ends_costs_no_more_than_its_time(kit, tmp_path):
-    killing = {"01_lab.ipynb": handed_in(cell("number", "import os; os._exit(0)", "exercise"))}
-    (dead,) = rerun(kit, tmp_path / "dead", tmp_path, killing)["labs"]
-    assert (dead["reproduce"], dead["right"]) == (2, 0), dead
-    assert dead["cells"]["end"] == {"became": "not run"}
-    looping = {"02_lab.ipynb": handed_in(cell("number", "while True: pass", "exercise"))}
-    (endless,) = rerun(kit, tmp_path / "endless", tmp_path, looping, seconds=12)["labs"]
-    assert (endless["why"], endless["right"]) == ("it took longer than 12 s", 0)
+def test_wrong_forged_and_left_alone_earn_nothing_and_take_no_point_from_the_others(tmp_path):
+    changed = {
+        "00": {
+            "survivors": LOOK,
+            "one-file": "import os; os._exit(0)",
+            "repair-code": "repair_1 = None  # still",
+            "repair-artefact": "repair_2 = 'true'\nrepaired_2 = dev_machine.works = lambda: True",
+        },
+        "03": {
+            "wrong-key": "import types; wrong_key = types.SimpleNamespace(status_code=401)",
+            "loop": "%%dev\necho '     30 200'; echo '     10 429'",
+            "polite": "served = [200] * 8",
+        },
+    }
+    told = rerun(submission(tmp_path / "root", changed), tmp_path)["of"]
+    assert told["lab00.survivors"]["received"] == "[True]", "what its kernel sees, and that it is not root"
+    assert told["lab00.one-file"]["received"] == "it ends the kernel"
+    assert told["lab00.repair-code"]["received"] == "nothing: the cell is as it was"
+    wrong = {*(f"lab00.{name}" for name in changed["00"]), *(f"lab03.{name}" for name in changed["03"])}
+    assert {name for name, one in told.items() if one["status"] == "failed"} == wrong
+    right = {name for name, one in told.items() if one["status"] == "passed"}
+    assert right == {name for name in told if name.startswith(("lab00", "lab03"))} - wrong
+    assert told["lab01.translate"]["reason"] == "01_http_rest_and_curl.ipynb was not handed in"
 
 
-def test_a_killed_grader_leaves_no_kernel_no_pytest_and_no_checker(kit, tmp_path):
-    looping = {"02_lab.ipynb": handed_in(cell("number", "while True: pass", "exercise"))}
-    grader = start(kit, tmp_path / "root", tmp_path, looping)
+def test_a_killed_grader_leaves_no_kernel_and_nobody_who_talks_to_it(tmp_path):
+    waiting = {"00": {"survivors": "import time; time.sleep(10_000)"}}
+    grader = start(submission(tmp_path / "root", waiting), tmp_path)
     while not any("ipykernel_launcher" in command for command in inside(tmp_path).values()):
         assert grader.poll() is None, grader.stderr.read()
         time.sleep(0.1)
-    (pytest_,) = [process for process, command in inside(tmp_path).items() if "--nbval" in command]
-    os.kill(pytest_, signal.SIGSTOP)  # it cannot end by itself
+    talks = [process for process, command in inside(tmp_path).items() if "classroom import labs" in command]
+    os.kill(talks[0], signal.SIGSTOP)  # it cannot end by itself
     grader.kill()
     grader.communicate()
     deadline = time.monotonic() + 60

@@ -13,14 +13,14 @@ def test_a_changed_check_grades_again_what_it_affects(tmp_path, monkeypatch):
         "limit": 600,
         "why": "",
     }
-    names = ("all", "m1", "m2", "m3", "m4", "m5")
+    names = ("all", "m1", "m2", "m3", "m4", "m5", "labs")
     old["grader"] = dict.fromkeys(names, "old")
 
     def again(*changed, **more):
         return outdated.outdated(old | more, "s", old["grader"] | dict.fromkeys(changed, "new"), 600)
 
     assert again() == set()
-    assert again("m4") == {"m4"}
+    assert again("m4") == {"m4"} and again("labs") == {"labs"}
     assert again("m3") == {"m3"}
     assert again("m1") >= {"m1", "m2", "m3"} and "m4" not in again("m1")
     assert again("all") == set(names[1:])
@@ -56,5 +56,5 @@ def test_the_seed_of_a_class_is_a_secret_that_is_kept_with_its_grades(tmp_path):
 
 def test_every_milestone_has_a_digest_of_its_own():
     digests = outdated.grader_digests({})
-    assert set(digests) == {"all", *(name[:2] for name in grading.MILESTONES)}
+    assert set(digests) == {"all", "labs", *(name[:2] for name in grading.MILESTONES)}
     assert len(set(digests.values())) == len(digests)

@@ -33,6 +33,22 @@ def test_only_the_exercises_come_from_the_student(tmp_path):
     assert rebuild.done_exercises(LAB, rebuilt) == {"number": "number = 41 + 1"}
 
 
+def test_an_exercise_in_two_cells_is_one_and_a_helper_above_it_is_part_of_it(tmp_path):
+    theirs = handed_in(cell("number", "half = 21"))
+    place = [one["id"] for one in theirs["cells"]].index("number")
+    theirs["cells"].insert(place + 1, cell("mine", "number = twice(half)"))
+    theirs["cells"].insert(place, cell("help", "def twice(one):\n    return 2 * one"))
+    theirs["cells"].insert(place + 5, cell("scratch", "print('nothing to do with it')"))
+    cells, notes = read(tmp_path, theirs)
+    rebuilt = rebuild.rebuild(LAB, cells, notes)
+    of = {one["id"]: one["metadata"]["of"] for one in rebuilt["cells"] if "of" in one["metadata"]}
+    assert of == {
+        **{"number-above-1": "number", "number": "number", "number-below-1": "number"},
+        **{"other": "other", "other-below-1": "other"},
+    }
+    assert rebuild.done_exercises(LAB, rebuilt) == {"number": "half = 21\n\nnumber = twice(half)"}
+
+
 def test_odd_cells_are_noted_and_tolerated(tmp_path):
     theirs = handed_in(cell("number", "number = 42", kind="markdown"))
     theirs["cells"] = [one for one in theirs["cells"] if one["id"] != "other"]

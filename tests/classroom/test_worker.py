@@ -99,7 +99,7 @@ def test_time_is_up_once_and_nobody_reads_half_a_line(tmp_path):
         signal.signal(one.TIME_IS_UP, before)
 
 
-def test_labs_that_take_too_long_cost_the_evidence_alone(tmp_path, monkeypatch):
+def test_labs_that_take_too_long_cost_the_grade_of_the_server_nothing(tmp_path, monkeypatch):
     from checks.classroom import notebooks
 
     (tmp_path / "01.ipynb").write_text("{}")
