@@ -58,11 +58,12 @@ def lost(results: list[core.Result]) -> list[tuple]:
     return [(r.name, r.status, r.received, r.expected, r.reason) for r in results if r.status != core.PASSED]
 
 
-def pytest_checks(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess:
-    """`pytest checks …` as an instructor types it."""
+def pytest_checks(*arguments: str, folder: Path | None = None, **environ: str) -> subprocess.CompletedProcess:
+    """`pytest checks …`; of pytest's plugins the checks use none, and most of the start is theirs."""
     report = ["--report", str(folder)] if folder else []
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "checks", *arguments, *report]
-    environ = {name: value for name, value in os.environ.items() if name != "SECRET_API_KEY"}
+    inherited = {name: value for name, value in os.environ.items() if name != "SECRET_API_KEY"}
+    environ = inherited | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | environ
     return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=300)
 
 
@@ -273,8 +274,10 @@ def test_a_server_that_hangs_on_every_request_is_not_asked_for_long_and_loses_no
 
 
 def test_pytest_grades_writes_its_reports_and_exits_with_zero_when_all_is_well(tmp_path):
+    options = ["--key", KEY, "--limit", LIMIT, "--seed", "5"]
+    as_typed = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": ""}
     with running("-m", "faulty.service") as url:
-        done = pytest_checks("--url", url, "--key", KEY, "--limit", LIMIT, "--seed", "5", folder=tmp_path)
+        done = pytest_checks("--url", url, *options, folder=tmp_path, **as_typed)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "✓ 1.01" in done.stdout and "✗" not in done.stdout
     assert "--seed 5" in done.stdout
