@@ -18,7 +18,16 @@ BOM = "\ufeff"  # without it Excel takes UTF-8 for the code page of its country
 # what stands beside the students' folders
 TAKEN = {"gradebook.csv", "index.html", "changes.csv", "class.json", "seed.txt"}
 TAKEN |= {FILE, f"{FILE}-wal", f"{FILE}-shm"}
-TAKEN |= {"roster.csv", "known_as.csv", "overrides.csv", "course.toml", "rules", "term.csv", "term.html"}
+TAKEN |= {
+    "roster.csv",
+    "known_as.csv",
+    "overrides.csv",
+    "course.toml",
+    "rules",
+    "term.csv",
+    "term.html",
+    "likeness.html",
+}
 BY_HAND = ("comments", "overrides")  # columns, where somebody wrote any
 
 

@@ -98,7 +98,7 @@ EDITS = (  # file, what is replaced (it has to be there), by what
     ("README.md", r"(?m)^- How fast is it\?.*\n", ""),
     ("README.md", r"labs, tests and benchmarks", "labs and checks"),
     ("labs/README.md", r"\nFor authors: .*", ""),
-    ("CHANGELOG.md", r"(?m)^- `python -m checks\.(grade|read|release|term).*\n(  .*\n)*", ""),
+    ("CHANGELOG.md", r"(?m)^- `python -m checks\.(grade|likeness|read|release|term).*\n(  .*\n)*", ""),
     ("checks/README.md", r"(?s)\n## Grade a submission, or a class\n.*?(?=\n## )", ""),
     ("checks/README.md", r"(?s)\n<!-- instructors -->\n.*?<!-- /instructors -->\n", ""),
     ("checks/README.md", r"(?s)\n## Add a check, and its fault\n.*?(?=\n## |\Z)", ""),

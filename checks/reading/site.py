@@ -13,11 +13,10 @@ from checks.classroom.marks import BadMark, Marks, answers_of, digest, questions
 from checks.classroom.records import load, visible
 from checks.reading.grouping import grouped
 from checks.report.model import clean
-from checks.report.pieces import Markup, Pieces
+from checks.report.pieces import LOADS_NOTHING, Markup, Pieces
 
 HOST = "127.0.0.1"
 PIECES = Pieces(Path(__file__).with_name("read.html"))
-LOADS_NOTHING = "default-src 'none';"  # what base.html allows; this page also runs its script, and asks us
 
 
 class NothingToRead(Exception):
@@ -126,6 +125,7 @@ def site(reading: Reading, token: str) -> bottle.Bottle:
     def page():
         nonce = secrets.token_urlsafe(16)
         html = PIECES.page("Reading by hand", nonce=nonce, script=Markup(PIECES.fill("script")))
+        # it also runs its script, and asks us
         allowed = f"{LOADS_NOTHING} script-src 'nonce-{nonce}'; connect-src 'self';"
         return html.replace(LOADS_NOTHING, allowed, 1)
 

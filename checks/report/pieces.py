@@ -6,6 +6,7 @@ from pathlib import Path
 from string import Template
 
 BASE = Path(__file__).with_name("base.html")
+LOADS_NOTHING = "default-src 'none';"  # what base.html allows; a page that runs a script of ours adds to it
 
 
 class Markup(str):
