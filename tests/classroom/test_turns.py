@@ -1,5 +1,6 @@
 """Many submissions are under way, as many as there is memory for; few are asked at once."""
 
+import argparse
 import subprocess
 import sys
 import threading
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from checks.classroom import turns, worker
+from checks.classroom import the_class, turns, worker
+from checks.classroom.handed_in import HandedIn
 from checks.classroom.turns import Turn
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,3 +110,18 @@ def test_nobody_starts_where_those_who_are_under_way_need_the_memory(monkeypatch
     assert worker.grade(task) == {"started after": 0}, "nobody is under way, and waiting would not help"
     monkeypatch.setitem(worker.LIVE, "grace", {})
     assert worker.grade(task) == {"started after": 4}
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"), [(None, "7 under way at once, as memory"), (3, "3 under way at once, as --jobs")]
+)
+def test_who_grades_a_class_is_told_how_many_are_under_way(monkeypatch, capsys, tmp_path, asked, told):
+    jobs = []
+    monkeypatch.setattr(the_class, "default_jobs", lambda: 7)
+    monkeypatch.setattr(the_class, "run_all", lambda tasks, most, dask: jobs.append(most) or iter(()))
+    students = {name: HandedIn((("", tmp_path),)) for name in ("ada", "ben")}
+    folders = {name: tmp_path / name for name in students}
+    arguments = argparse.Namespace(fresh=True, seconds=600, jobs=asked, dask="")
+    the_class.grade_class(students, folders, {"limit": "30/minute", "milestone": "", "seed": 1}, arguments)
+    assert f"2 to grade, at most {told}" in capsys.readouterr().out
+    assert jobs[0] == (asked or 7)

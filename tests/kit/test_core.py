@@ -140,9 +140,14 @@ def test_no_server_learns_the_order_and_what_uses_up_a_budget_comes_late():
         assert {"m3.exactly the limit is admitted", "m3.retry after is true"} < {
             one.name for one in order[-10:]
         }
-        waits = [check.waits for check in order]
-        assert sum(waits) == 1 and 0 < waits.index(True) < len(order) / 2, "early, and never first"
         assert sorted(order, key=checks.index) == checks != order
+
+
+def test_who_waits_for_a_window_does_so_early_and_never_first():
+    checks = [check for check in grading.all_checks() if check.milestone in ("m1", "m2", "m3")]
+    for seed in range(12):
+        waits = [check.waits for check in core.in_any_order(checks, seed)]
+        assert sum(waits) == 1 and 0 < waits.index(True) < len(checks) / 2, seed
 
 
 def test_no_check_needs_itself_in_a_circle():
