@@ -11,6 +11,7 @@ from submissions import CHEATS, DOTENV, ODD, odd
 
 from checks import grade
 from checks.classroom import gates, limits, server
+from checks.kit import core, grading
 from checks.kit.core import PASSED, UNCHECKED
 
 pytestmark = pytest.mark.skipif(
@@ -68,6 +69,13 @@ def test_gates_that_are_open_when_the_server_is_started_again_are_found_and_said
 def test_a_server_that_waits_for_the_order_of_the_checks_is_found(graded):
     failed = lost(graded, "it wants a key when the bodies have been judged")
     assert {"m3.a missing key is refused", "m3.a wrong key is refused"} & set(failed)
+
+
+def test_the_gates_are_asked_first_and_the_others_in_the_order_that_they_had():
+    checks = core.in_any_order(grading.all_checks(), 1)
+    order = gates.gates_first(checks)
+    assert {check.name for check in order[:3]} == set(gates.GATES[:3])
+    assert order[3:] == [check for check in checks if check.name not in gates.GATES[:3]]
 
 
 # ---- The settings in .env -------------------------------------------------------------------------------

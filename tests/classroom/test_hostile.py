@@ -17,7 +17,7 @@ import pytest
 from hostile import DEAD, ENDLESS, HONEST, NO_MORE, TABLE, Place, Targets, words_of
 
 from checks.classroom import limits, records, sandbox
-from checks.kit.core import PASSED
+from checks.kit.core import FAILED, PASSED
 
 ROOT = Path(__file__).resolve().parents[2]
 HONEST_ONES = ("an honest one", "the other honest one")
@@ -138,6 +138,12 @@ def test_a_hostile_submission_gains_no_point(graded, name):
     else:
         like = HONEST_ONES[0] if outcome == HONEST else LAZY_ONE
         assert graded.statuses(name) == graded.statuses(like), words_of(record)
+
+
+@pytest.mark.parametrize("when", ["until", "when"])
+def test_the_gates_are_asked_before_and_after_a_window_was_waited_for(graded, when):
+    statuses = graded.statuses(f"asks for no key {when} somebody was refused")
+    assert statuses["m3.a missing key is refused"] == statuses["m3.a wrong key is refused"] == FAILED
 
 
 @pytest.mark.parametrize("name", TABLE)

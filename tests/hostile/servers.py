@@ -63,6 +63,27 @@ def opens_its_gates_when_it_is_started_again(place):
     )
 
 
+WHEN_SOMEBODY_WAS_REFUSED = """
+    refused = False
+    def retry_after(self, seconds):
+        self.refused = True
+        return super().retry_after(seconds)
+    def authenticate(self, request):
+        if self.debug or self.refused %s: super().authenticate(request)"""
+
+
+@hostile(NO_MORE)
+def asks_for_no_key_until_somebody_was_refused(place):
+    """is strict when its first minute is over, and lazy before"""
+    place.server(kind=WHEN_SOMEBODY_WAS_REFUSED % "")
+
+
+@hostile(NO_MORE)
+def asks_for_no_key_when_somebody_was_refused(place):
+    """is strict in its first minute, and lazy when it is over"""
+    place.server(kind=WHEN_SOMEBODY_WAS_REFUSED % "is False")
+
+
 @hostile(LAZY)
 def is_strict_to_all_but_127_0_0_1(place):
     """asks everybody for a key, as it should, but students on the same machine"""
