@@ -1,8 +1,8 @@
 """Who is in the course: roster.csv beside the grades, and whose submission is whose.
 
 A roster is a table with the columns id, name, group and email; or a list of participants or grades of
-Moodle's, or a gradebook of Canvas's, as it is. Nobody is guessed: what fits no student, or two, is said, and
-a row `submission,student` in known_as.csv settles it.
+Moodle's, or its grading worksheet, or a gradebook of Canvas's, as it is. Nobody is guessed: what fits no
+student, or two, is said, and a row `submission,student` in known_as.csv settles it.
 """
 
 import re
@@ -52,6 +52,8 @@ def students_of(file: Path) -> list[Student]:
     columns = set(rows[0]) if rows else set()
     if {"first name", "email address"} <= columns:
         return [_of_moodle(row) for row in rows]
+    if {"identifier", "full name"} <= columns:
+        return [_of_worksheet(row) for row in rows]
     if {"student", "id", "section"} <= columns:
         return [_of_canvas(row) for row in rows if row["id"]]  # other rows are "Points Possible" and the like
     need(rows, ("id", "name"), file)
@@ -64,6 +66,14 @@ def _of_moodle(row: dict[str, str]) -> Student:
     name = f"{row['first name']} {row.get('last name') or row.get('surname', '')}".strip()
     email = row["email address"]
     return Student(row.get("id number") or email, name, email, row.get("groups") or row.get("group", ""))
+
+
+def _of_worksheet(row: dict[str, str]) -> Student:
+    """A row of an assignment's "Download grading worksheet" (https://docs.moodle.org/en/Using_Assignment).
+    Its Identifier is another one in each assignment, and counts where there is nothing else."""
+    email = row.get("email address", "")
+    id_ = row.get("id number") or email or row["identifier"]
+    return Student(id_, row["full name"], email, row.get("group", ""))
 
 
 def _of_canvas(row: dict[str, str]) -> Student:

@@ -23,6 +23,7 @@ def gradescope(report: dict, remarks: tuple[str, ...] = ()) -> dict:
             [*remarks, f"{counted(report['results'])}{and_labs(report)}.", *remarks_on(report)]
         ),
         "output_format": "text",
+        # at once: the student edition asks the same, and the output says what to mend
         "visibility": "visible",
         "stdout_visibility": "hidden",  # what else the autograder's script prints is the instructor's
         "extra_data": {name: report[name] for name in ("url", "seed", "started", "finished", "complete")},

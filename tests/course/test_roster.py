@@ -120,11 +120,24 @@ Cher,102,,cher,A,,
 """
 
 
+WORKSHEET = """\
+Identifier,Full name,Email address,Status,Group,Grade,Maximum grade,Last modified (grade),Feedback comments
+Participant 4711,Ada Lovelace,ada@uni.example,Submitted for grading,team 7,,94.00,-,"two
+lines, and more"
+Participant 4712,Cher,,No submission,,,94.00,-,
+"""
+
+
 def test_the_rosters_of_moodle_and_canvas_are_read_as_they_are(tmp_path):
     (tmp_path / FILE).write_text(MOODLE, "utf-8-sig")
     assert students_of(tmp_path / FILE) == [
         Student("s2001", "Ada Lovelace", "ada@uni.example", "team 7"),
         Student("joerg@uni.example", "Jörg Müller", "joerg@uni.example"),
+    ]
+    (tmp_path / FILE).write_text(WORKSHEET)
+    assert students_of(tmp_path / FILE) == [
+        Student("ada@uni.example", "Ada Lovelace", "ada@uni.example", "team 7"),
+        Student("Participant 4712", "Cher"),
     ]
     (tmp_path / FILE).write_text(CANVAS)
     assert students_of(tmp_path / FILE) == [
