@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import dotenv
@@ -130,9 +129,6 @@ class Server:
 
     def grade(self, names, seeds, options: dict) -> list:
         """Run checks on it: for each name a Result, or what is wrong with the name."""
-        if CHECKER:
-            options["seeds"] = [next(seeds) for _ in names]
-            return ask_checker(self, names=names, options=options)
         from checks import grading
 
         results, checks = [], grading.all_checks()
@@ -259,18 +255,6 @@ def last_trouble(log: str) -> str:
         return ""
     file, line, function = own[-1]
     return f"{what[0]} ({Path(file).name}, line {line}{f', in {function}' if function else ''})"
-
-
-CHECKER = os.environ.get("PIXELWISE_CHECKER")  # where the grading of a class has checks/: not in this folder
-
-
-def ask_checker(server: Server, **asked) -> list:
-    """What the checker of checks/classroom answers: results, names of checks, or why there is no result."""
-    answer = client.post(CHECKER, json={"url": server.url, "key": server.key, **asked}, timeout=120)
-    told = answer.json()
-    if not isinstance(told, list):
-        return [str(told)] * len(asked.get("names", ()))
-    return [SimpleNamespace(**one) if isinstance(one, dict) else one for one in told]
 
 
 # ---- Asking it ------------------------------------------------------------------------------------------

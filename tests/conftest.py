@@ -19,7 +19,7 @@ SLOW = (  # files that boot machines, open browsers, run notebooks or grade; the
     *("test_checks_table", "test_grade", "test_hostile", "test_release", "test_lms", "test_handed_in"),
     *("test_notebooks", "test_checks_m4", "test_checks_m5", "test_checks_odd", "test_classifier"),
     *("test_autograder", "test_classroom"),
-    *("test_fuzz", "test_fuzz_streams", "test_docs_pages", "test_checker", "test_outdated"),
+    *("test_fuzz", "test_fuzz_streams", "test_docs_pages", "test_outdated"),
     *("test_goldens", "test_checks_m4_unit", "test_openapi", "test_harmless", "test_walk", "test_gates"),
     *("test_labs_lost", "test_digits"),
 )
