@@ -13,12 +13,22 @@ from selenium.webdriver.support.ui import WebDriverWait
 SECONDS = 60  # a browser on a busy machine takes its time
 
 
-@pytest.fixture
-def browser(tmp_path):
+@pytest.fixture(scope="module")
+def chrome(tmp_path_factory):
     log = {"browser": "ALL", "performance": "ALL"}
-    driver = chromium.start(tmp_path / "profile", "1300,1600", loggingPrefs=log)
+    driver = chromium.start(tmp_path_factory.mktemp("profile"), "1300,1600", loggingPrefs=log)
     yield driver
     driver.quit()
+
+
+@pytest.fixture
+def browser(chrome):
+    """It, as it was never anywhere: a tab of this test's own, nothing kept, and empty logs."""
+    with chromium.own_tab(chrome):
+        chrome.execute_cdp_cmd("Network.clearBrowserCache", {})
+        for log in ("browser", "performance"):
+            chrome.get_log(log)
+        yield chrome
 
 
 def wait_for(browser, selector: str, text: str = ""):

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import chromium
 import pytest
+import served
 from made_class import QUESTIONS, SAME, STUDENTS, make, record
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -29,18 +30,15 @@ class Server:
     """`python -m checks.read` on a folder of grades."""
 
     def __init__(self, grades: Path):
-        command = [sys.executable, "-m", "checks.read", grades]
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        self.address = self.process.stdout.readline().strip()
-        assert self.address.startswith("http://127.0.0.1:"), self.address + self.process.stdout.read()
+        self.process, self.stdout = served.start(grades)
+        self.address = self.stdout.readline().strip()
+        assert self.address.startswith("http://127.0.0.1:"), self.address + self.stdout.read()
 
-    def stop(self, how=signal.SIGINT) -> int:
-        self.process.send_signal(how)
-        status = self.process.wait(60)
-        self.said = self.process.stdout.read()
-        return status
+    def stop(self) -> None:
+        """Without a word, as `kill -9` does."""
+        self.process.kill()
+        self.process.join(60)
+        self.stdout.close()
 
     def ask(self, path="", host=None, sent=None):
         """(status, headers, text) of one request."""
@@ -70,9 +68,7 @@ def grades(made, tmp_path):
 def server(grades):
     started = Server(grades)
     yield started
-    if started.process.poll() is None:
-        started.stop(signal.SIGKILL)
-    started.process.stdout.close()
+    started.stop()
 
 
 class Reader:
@@ -80,12 +76,15 @@ class Reader:
 
     def __init__(self, browser, address: str, name: str):
         self.browser, self.window = browser, browser.current_window_handle
+        browser.current_reader = self
         browser.get(address)
         self.until(lambda: self.shown("progress"))
         self.press(name, Keys.ENTER)  # the page waits for a name
 
     def front(self):
-        self.browser.switch_to.window(self.window)
+        if self.browser.current_reader is not self:
+            self.browser.switch_to.window(self.window)
+            self.browser.current_reader = self
 
     def press(self, *keys: str):
         self.front()
@@ -109,11 +108,20 @@ class Reader:
             self.browser.save_screenshot(f"{SHOTS}/{name}.png")
 
 
-@pytest.fixture
-def browser(tmp_path):
-    started = chromium.start(tmp_path / "profile", "1366,900", loggingPrefs={"browser": "ALL"})
+@pytest.fixture(scope="module")
+def chrome(tmp_path_factory):
+    profile = tmp_path_factory.mktemp("profile")
+    started = chromium.start(profile, "1366,900", loggingPrefs={"browser": "ALL"})
     yield started
     started.quit()
+
+
+@pytest.fixture
+def browser(chrome):
+    """It, with a tab of this test's own: nothing that another one wrote, set or logged is in it."""
+    with chromium.own_tab(chrome):
+        chrome.get_log("browser")
+        yield chrome
 
 
 @pytest.fixture
@@ -180,9 +188,14 @@ def test_what_is_no_mark_is_refused_in_words(server):
         assert status == 422 and json.loads(text)["detail"], sent
 
 
-def test_ctrl_c_ends_it_and_says_what_comes_next(server):
-    assert server.stop() == 0
-    assert "python -m checks.gradebook" in server.said
+def test_ctrl_c_ends_it_and_says_what_comes_next(grades):
+    command = [sys.executable, "-m", "checks.read", grades]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
+        assert process.stdout.readline().startswith("http://127.0.0.1:")
+        process.send_signal(signal.SIGINT)
+        assert "python -m checks.gradebook" in process.communicate(timeout=60)[0]
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(("labs", "words"), [(False, "holds no grades"), (True, "holds no answers")])
@@ -300,7 +313,7 @@ def test_kill_9_in_the_middle_loses_no_mark_that_was_shown(ann, server, grades):
             ann.press("j")
     seen = ann.script("[...marks].filter(([key, mark]) => mark.items.size).length")
     ann.press("2")  # perhaps kept, perhaps not
-    server.stop(signal.SIGKILL)
+    server.stop()
     item = min(held(grades)[0])
     assert len(having(grades, item)) == seen >= 12
     ann.press("3")
@@ -312,7 +325,6 @@ def test_kill_9_in_the_middle_loses_no_mark_that_was_shown(ann, server, grades):
         assert "3" not in ann.shown("score")
     finally:
         again.stop()
-        again.process.stdout.close()
 
 
 def test_an_answer_that_changed_after_its_mark_is_flagged_until_the_mark_stands(browser, grades):
@@ -333,7 +345,6 @@ def test_an_answer_that_changed_after_its_mark_is_flagged_until_the_mark_stands(
         assert ann.shown("score") == "1 of 4"
     finally:
         server.stop()
-        server.process.stdout.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
