@@ -69,6 +69,11 @@ class Worksheet:
         the names of those who are not in the class. replace: also where something else stands already."""
         table = self.table
         matched, told, others = with_grades(grades, self.people, table.name)
+        if self.comment is None and any(grade.comment for _, grade in matched):
+            told.append(
+                f"{table.name} has no column of comments, and they are not in it: switch on «Feedback "
+                "comments» in the settings of the assignment, and download it again"
+            )
         for person, grade in matched:
             who = clean(person.name)
             if self.may is not None and table.rows[person.row][self.may].strip().casefold() == LOCKED:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 from typing import NamedTuple
 
-from checks.exchange.table import folded
+from checks.exchange.table import AGAIN, folded
 from checks.report.model import clean
 
 SHOWN = 10  # names in a sentence
@@ -57,6 +57,8 @@ def pairs(
         meant = of.get(number[0] if number else folded(student), [])
         if len(meant) == 1:
             found[student] = meant[0]
+        elif meant and number:
+            told.append(f"{clean(student)} stands {len(meant)} times in {file}: {AGAIN}")
         elif meant:
             told.append(
                 f"{clean(student)} is {len(meant)} people in {file}: call the folder of the submission by "

@@ -7,7 +7,7 @@ import zipfile
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from worksheets import ENGLISH, GERMAN, english, german, worksheet
 
@@ -90,7 +90,12 @@ def test_a_worksheet_in_another_language_is_told_by_what_stands_in_it():
 def test_a_worksheet_without_names_or_comments_is_filled():
     header = "Identifier,Status,Grade,Maximum grade,Grade can be changed,Last modified (grade)"
     sheet = Worksheet(worksheet("Participant 7,No submission,,10.00,Yes,-", header=header), "w.csv")
-    assert sheet.fill({"Participant_7": grade("9", "lost")}) == ([], [])
+    told, _ = sheet.fill({"Participant_7": grade("9", "not lost in silence")})
+    assert told == [
+        "w.csv has no column of comments, and they are not in it: switch on «Feedback comments» in the "
+        "settings of the assignment, and download it again"
+    ]
+    assert sheet.fill({"Participant_7": grade("9")}) == ([], [])
     assert sheet.table.bytes().endswith(b"Participant 7,No submission,9,10.00,Yes,-\n")
 
 
@@ -164,6 +169,7 @@ def moodle_takes(entry: str) -> tuple[str, str, str, str]:
 
 @settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=12))
+@example("Ada_9_assignsubmission_file_")
 def test_moodle_finds_whose_feedback_it_is_whatever_the_name(name):
     assert moodle_takes(f"{folder_of(Person(1, '4001', name))}/report.html") == (
         "4001",
@@ -180,6 +186,7 @@ def test_the_feedback_of_all_is_one_zip_and_always_the_same(tmp_path):
     files = {f"{name}_1_assignsubmission_file_": tmp_path / name / "report.html" for name in ("b", "a")}
     packed = feedback_zip(files)
     with zipfile.ZipFile(io.BytesIO(packed)) as opened:
+        assert {info.date_time for info in opened.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         assert {name: opened.read(name).decode() for name in opened.namelist()} == {
             "a_1_assignsubmission_file_/report.html": "Über a",
             "b_1_assignsubmission_file_/report.html": "Über b",

@@ -37,6 +37,14 @@ def test_whoever_may_be_two_people_is_told_and_not_guessed():
     ]
 
 
+def test_whoever_stands_in_the_file_twice_is_told_and_gets_nothing():
+    found, told = pairs(["Ada_4001", "jm"], [*PEOPLE, Person(4, "4001", "Ada", ())], "w.csv")
+    assert list(found) == ["jm"]
+    assert told == [
+        "Ada_4001 stands 2 times in w.csv: download it again, and do not save it with a spreadsheet before"
+    ]
+
+
 def test_two_submissions_of_one_person_are_told_and_neither_counts():
     found, told = pairs(["ada", "s1001", "jm"], PEOPLE, "w.csv")
     assert list(found) == ["jm"]
