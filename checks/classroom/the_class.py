@@ -14,6 +14,7 @@ from checks.classroom.outdated import grader_digests, seed_of_class
 from checks.classroom.records import GRADED, NOT_GRADED, NOT_YET, grade_of, is_graded, load, save
 from checks.classroom.screen import Live, Plain, tell_changes
 from checks.classroom.turns import ASKED_PER_CORE, cores, default_jobs
+from checks.classroom.under_way import UnderWay
 from checks.classroom.worker import STOP, grade, task_for
 from checks.course import attempts
 from checks.course.overrides import course_of
@@ -69,8 +70,9 @@ def keep_seed(folders: tuple[Path, ...], asked: int | None) -> int:
         raise Usage(cannot_write(problem, folders[0])) from None
 
 
-def run_all(tasks: list[dict], jobs: int, dask: str) -> Iterator[dict]:
-    """The records of the tasks as they are finished, in any order; after STOP, no more of them."""
+def run_all(tasks: list[dict], jobs: int, dask: str, page: UnderWay) -> Iterator[dict]:
+    """The records of the tasks as they are finished, in any order; after STOP, no more of them. The page
+    hears of each as it is taken."""
     import joblib
 
     if not tasks:
@@ -82,9 +84,12 @@ def run_all(tasks: list[dict], jobs: int, dask: str) -> Iterator[dict]:
 
             using.enter_context(Client(dask, timeout=10, set_as_default=True))
             backend = {"backend": "dask"}
-            waiting = map(packed, tasks)
+            waiting = map(packed, page.beginning(tasks))
         else:  # threads: each only waits for a process, which does the work
-            backend, waiting = {"backend": "threading", "n_jobs": min(jobs, len(tasks))}, iter(tasks)
+            backend, waiting = (
+                {"backend": "threading", "n_jobs": min(jobs, len(tasks))},
+                page.beginning(tasks),
+            )
         using.enter_context(joblib.parallel_config(**backend))
         parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs")
         do = with_box if any(task["options"].get("box") for task in tasks) else grade
@@ -111,11 +116,12 @@ def looked_at(handed_in: HandedIn) -> tuple[HandedIn, str]:
 
 
 def grade_class(
-    submissions: dict[str, HandedIn], folders: dict[str, Path], options, arguments
+    submissions: dict[str, HandedIn], folders: dict[str, Path], options, arguments, page: UnderWay
 ) -> dict[str, list]:
     """Grade what must be graded of these submissions; returns {student: what differs from before}.
 
-    folders: where each one's record goes. After STOP it returns early; what was finished is on disk.
+    folders: where each one's record goes; page: hears what becomes of each. After STOP it returns early; what
+    was finished is on disk.
     """
     console = Console(highlight=False)
     grader = grader_digests(options)
@@ -127,6 +133,7 @@ def grade_class(
             tasks.append(task)
         else:
             kept += 1
+            page.finished(old)
             note(folders[name], old, handed_in, arguments.received)
     changes = {}
     show = (Live if console.is_terminal else Plain)(console, len(submissions), kept)
@@ -144,9 +151,10 @@ def grade_class(
         )
     doubtful = set()
     with show:
-        for record in run_all(tasks, jobs, arguments.dask):
+        for record in run_all(tasks, jobs, arguments.dask, page):
             name = record["name"]
             changes[name] = keep(folders[name], record)
+            page.finished(record)
             note(folders[name], record, submissions[name], arguments.received)
             if record["doubtful"]:
                 doubtful.add(name)
@@ -155,9 +163,10 @@ def grade_class(
                 show.finished(record)
         # alone, or nearly: what is slow now is not slow because of others
         again = [task | {"alone": True} for task in tasks if task["name"] in doubtful]
-        for record in run_all(again, min(jobs, cores()), arguments.dask):
+        for record in run_all(again, min(jobs, cores()), arguments.dask, page):
             name = record["name"]
             changes[name] = keep(folders[name], record) or changes[name]
+            page.finished(record)
             note(folders[name], record, submissions[name], arguments.received)
             show.finished(record)
     return {name: changed for name, changed in changes.items() if changed}
@@ -193,7 +202,8 @@ def command_class(path: Path, asked, options: dict) -> int:
         raise Usage(f"{problem}") from None
     options["seed"] = keep_seed((asked.out,), asked.seed)
     tell_who_is_new(asked.out, submissions)
-    changes = grade_class(submissions, folders, options, asked)
+    with UnderWay(asked.out, submissions) as page:
+        changes = grade_class(submissions, folders, options, asked, page)
     try:
         grades = write_class(asked.out, submissions)
     except OSError as problem:
@@ -222,7 +232,8 @@ def command_one(path: Path, name: str, asked, options: dict, folder: Path) -> in
     """Grade one submission and show its report; returns the exit status."""
     prepare(folder)
     options["seed"] = keep_seed((folder, folder.parent), asked.seed)  # the latter's, where it is a class
-    changes = grade_class({name: HandedIn((("", path),))}, {name: folder}, options, asked)
+    alone = {name: HandedIn((("", path),))}
+    changes = grade_class(alone, {name: folder}, options, asked, UnderWay(None, alone))
     record = load(folder)
     console = Console(highlight=False)
     if STOP.is_set() or record is None:

@@ -1,5 +1,7 @@
 """Pages of HTML, made of pieces that stand in a file beside the code; base.html is their frame."""
 
+import base64
+import hashlib
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
@@ -34,6 +36,12 @@ class Pieces:
 def _in(file: Path) -> dict[str, Template]:
     pieces = file.read_text(encoding="utf-8").split("<!-- piece: ")[1:]
     return {name: Template(text) for name, text in (piece.split(" -->\n", 1) for piece in pieces)}
+
+
+def running(html: Markup, script: Markup) -> Markup:
+    """The page, which may run this script of its own and no other."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return Markup(html.replace(LOADS_NOTHING, f"{LOADS_NOTHING} script-src 'sha256-{digest}';", 1))
 
 
 def join(pieces: Iterable[Markup]) -> Markup:
