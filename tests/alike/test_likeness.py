@@ -105,6 +105,22 @@ def test_the_more_have_it_the_less_it_says_of_two(given):
     assert weights[0] > 500 > 20 > weights[-1] > 0
 
 
+def test_what_over_half_of_a_class_has_does_not_count(given, tmp_path):
+    text = made_copies.server("correct/flask_contract.py")
+    more = made_copies.function_of(made_copies.server("hostile_server.py"), "handle")
+    for number in range(12):
+        folder = tmp_path / f"student {number:02}"
+        folder.mkdir()
+        own = more if number in (3, 7) else ""
+        (folder / "server.py").write_text(
+            f"{text}\n\n{own}" if number else "print('hello', *range(3), end='')\n" * 3
+        )
+    works, _ = works_of(find_submissions(tmp_path), given)
+    (found,) = pairs(works, 0.001, 100)
+    assert found.students == ("student 03", "student 07")
+    assert min(found.shares) == 1.0
+
+
 def test_who_is_in_one_group_may_work_alike(compared, folder, tmp_path):
     (tmp_path / "roster.csv").write_text(
         "id,name,group\n1,ada,red\n2,ben,red\n3,cleo,blue\n4,dan,green\n5,eve,\n6,finn,\n"
