@@ -136,6 +136,7 @@ def rebuild(original: dict, handed_in: dict[str, dict], notes: list[str]) -> dic
             if theirs and theirs["type"] != "code":
                 notes.append(f"the exercise {cell['id']} is a cell of another type; it was run as code")
             if theirs:
+                theirs = _without_shell(theirs, source_of(cell))
                 cell["source"] = without_markers(theirs["source"])
             cell["metadata"] = {
                 "tags": ["exercise", "nbval-ignore-output"],
@@ -149,6 +150,18 @@ def rebuild(original: dict, handed_in: dict[str, dict], notes: list[str]) -> dic
             cell["metadata"] = {"tags": ["nbval-skip"]}  # the sandbox has no checks/
         cells.append(cell)
     return original | {"cells": cells}
+
+
+def _without_shell(theirs: dict, stub: str) -> dict:
+    """A student's exercise without the cells of shell lines beside it, which leave no value, and may ask a
+    server once more; they stay beside a stub that nobody has touched, for the answer may be there."""
+    if same_code(theirs["source"], stub):
+        return theirs
+    own = {where: theirs.get(where, ()) for where in ("above", "below")}
+    return theirs | {
+        where: [source for source in sources if not source.lstrip().startswith(("%%", "!"))]
+        for where, sources in own.items()
+    }
 
 
 def _own_cells(cell: dict, where: str, theirs: dict | None) -> list[dict]:
@@ -183,12 +196,12 @@ def done_exercises(original: dict, rebuilt: dict) -> dict[str, str]:
     """{ID: source} of the exercises that are not the stub any more; a cell of their own
     beside one counts where it has its name."""
     stubs = {cell["id"]: source_of(cell) for cell in original["cells"] if "exercise" in tags(cell)}
-    names = {name: re.search(r"(?<=def )\w+|\w+(?= =)", stub) for name, stub in stubs.items()}
+    names = {name: re.search(r"%%\w+|(?<=def )\w+|\w+(?= =)", stub) for name, stub in stubs.items()}
     written: dict[str, list[str]] = {}
     for cell in rebuilt["cells"]:
         source = source_of(cell)
         if of := cell["metadata"].get("of"):
-            own = of != cell["id"] and names[of] and re.search(rf"\b{names[of][0]}\b", source)
+            own = of != cell["id"] and names[of] and re.search(rf"(?<!\w){names[of][0]}\b", source)
             if own or (of == cell["id"] and not same_code(source, stubs[of])):
                 written.setdefault(of, []).append(source)
     return {name: "\n\n".join(sources) for name, sources in written.items()}

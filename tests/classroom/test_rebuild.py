@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from made_labs import LAB, QUESTION, ROOT, cell, handed_in, read
+from made_labs import LAB, QUESTION, ROOT, cell, handed_in, notebook, read
 
 from checks.classroom import rebuild
 from checks.classroom.cells import tags
@@ -47,6 +47,18 @@ def test_an_exercise_in_two_cells_is_one_and_a_helper_above_it_is_part_of_it(tmp
         **{"other": "other", "other-below-1": "other"},
     }
     assert rebuild.done_exercises(LAB, rebuilt) == {"number": "half = 21\n\nnumber = twice(half)"}
+
+
+def test_shell_lines_beside_an_exercise_are_not_run_unless_they_are_the_answer():
+    lab = notebook(cell("loop", "%%dev\n# for …", "exercise"))
+    beside = {"type": "code", "above": [], "below": ["%%dev\ncurl $URL"]}
+    for source, ids, done in (
+        ("%%dev\n# for …", ["loop", "loop-below-1"], {"loop": "%%dev\ncurl $URL"}),
+        ("%%dev\nfor", ["loop"], {"loop": "%%dev\nfor"}),
+    ):
+        rebuilt = rebuild.rebuild(lab, {"loop": beside | {"source": source}}, [])
+        assert [one["id"] for one in rebuilt["cells"]] == ids
+        assert rebuild.done_exercises(lab, rebuilt) == done
 
 
 def test_odd_cells_are_noted_and_tolerated(tmp_path):
