@@ -33,6 +33,10 @@ def test_kernels_see_the_submission_and_labkit_and_nothing_that_grades(tmp_path)
     (theirs / "schemas").write_text("a file")
     kit = notebooks.copy_for_kernels(theirs, ROOT, tmp_path / "kit")
     assert (kit / "server.py").read_text() == (kit / "labs" / "own.txt").read_text() == "mine"
+    prepared = [path.name for path in (ROOT / "models" / ".prepared").glob("*.npz")]
+    assert sorted(prepared) == sorted(
+        path.name for path in (kit / "models").rglob("*.npz") if path.parent.name == ".prepared"
+    )
     assert not list((kit / "labs").glob("*.ipynb")) and not (kit / "labs" / "answers.json").exists()
     assert (kit / "labs" / "labkit.py").read_bytes() == (ROOT / "labs" / "labkit.py").read_bytes()
     assert (kit / "models" / "classifier.py").is_file() and not os.listdir(away)  # noqa: PTH208
