@@ -17,6 +17,7 @@ from conftest import install_artefact
 from tree import from_setup
 from wire import (
     KEY,
+    UNMEASURED,
     Broken,
     classify_bytes,
     encoded,
@@ -87,7 +88,7 @@ def assert_refused(status: int, lines: list[str], *names: str, remedy: str):
 
 @pytest.mark.parametrize("key, value, remedy", BAD_SETTINGS, ids=lambda value: repr(value)[:40])
 def test_a_bad_setting_stops_the_server_with_one_line(key, value, remedy):
-    status, lines = run_to_the_end(**{key: value})
+    status, lines = run_to_the_end(**UNMEASURED, **{key: value})
     assert_refused(status, lines, "" if key.startswith("MODEL_") else f"{key}:", remedy=remedy)
     assert key != "SECRET_API_KEY" or not value or not any(part in lines[0] for part in (value, "xyzzy"))
     assert KEY not in lines[0]
@@ -592,7 +593,7 @@ def settled(measure, at_most: int | None = None) -> int:
 
 
 def test_memory_does_not_grow_with_the_number_of_requests(start_server):
-    server = start_server()
+    server = start_server(**UNMEASURED)
     usual = [
         classify_bytes(),
         classify_bytes(key="wrong"),
@@ -619,7 +620,7 @@ def ask_many(server, requests: list[bytes], times: int) -> None:
 
 
 def test_memory_does_not_grow_with_the_number_of_clients(start_server):
-    server = start_server(RATE_LIMIT="10/hour", TRUSTED_PROXY="127.0.0.1")
+    server = start_server(RATE_LIMIT="10/hour", TRUSTED_PROXY="127.0.0.1", **UNMEASURED)
 
     def clients(first: int, last: int):
         for start in range(first, last, 100):
