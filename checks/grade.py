@@ -32,6 +32,7 @@ from checks.course.tables import Unclear
 from checks.kit.grading import parse_limit
 from checks.report.model import TITLES
 from checks.report.terminal import for_any_terminal, in_utf8
+from checks.term.rules import zone_in
 
 
 def main(arguments: list[str]) -> int:
@@ -75,8 +76,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--received",
         metavar="WHEN",
-        type=received,
-        help="when all was handed in, 2026-11-03T23:59+01:00, or a CSV file: submission,received",
+        help="when all was handed in, 2026-11-03T23:59+01:00; or a CSV file: submission,received, or "
+        "Moodle's grading worksheet",
     )
     made.add_argument(
         "--as", dest="kind", choices=["one", "class"], help="what PATH is, where that is not plain"
@@ -84,17 +85,14 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def received(text: str):
-    """The value of --received."""
-    try:
-        return given(text)
-    except Unclear as problem:
-        raise argparse.ArgumentTypeError(f"{problem}") from None
-
-
 def command(asked) -> int:
     """Find what is to be graded, and grade it; returns the exit status. Raises Usage."""
     options = {"limit": asked.limit, "milestone": asked.milestone}
+    if asked.received:
+        try:
+            asked.received = given(asked.received, zone_in(asked.out) if asked.out else None)
+        except Unclear as problem:
+            raise Usage(f"--received: {problem}") from None
     if asked.box:
         options["box"] = True
         if asked.dask or os.geteuid():

@@ -13,13 +13,16 @@ import sys
 from pathlib import Path
 
 from checks.classroom.gradebook import students_of, write_class
-from checks.classroom.handed_back import HandedBack, grades_of, to_canvas, to_moodle
+from checks.classroom.handed_back import REPORT, HandedBack, grades_of, to_canvas, to_moodle
 from checks.classroom.records import load, write_pages
 from checks.course.tables import Unclear
+from checks.exchange.canvas import Gradebook
+from checks.exchange.moodle import Worksheet
 from checks.exchange.pairs import named
 from checks.exchange.table import Refused
 from checks.report.files import cannot_write
 from checks.report.terminal import for_any_terminal, in_utf8
+from checks.term.hand_back import grades_in, term_in
 
 
 def main(arguments: list[str]) -> int:
@@ -67,17 +70,27 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--points", choices=["keep", "scale"], default="", help="where the platform has another maximum"
     )
+    made.add_argument(
+        "--term", action="store_true", help="the points of the term (checks.term), not those of the grading"
+    )
     made.add_argument("--replace", action="store_true", help="write over what the platform has already")
     return made
 
 
 def hand_back(asked, names: list[str]) -> HandedBack:
-    """Write the files to upload. Raises Refused, OSError."""
-    grades, most = grades_of(asked.grades, names)
+    """Write the files to upload. Raises Refused, Unclear, OSError."""
+    if asked.term:
+        file = asked.canvas or asked.moodle
+        sheet = Gradebook if asked.canvas else Worksheet
+        people = sheet(file.read_bytes(), file.name, *([asked.assignment] if asked.canvas else [])).people
+        grades, most, reports = grades_in(term_in(asked.grades), asked.grades, people, file.name)
+    else:
+        grades, most = grades_of(asked.grades, names)
+        reports = {name: asked.grades / name / REPORT for name in grades}
     how = asked.out, asked.points, asked.replace
     if asked.canvas:
         return to_canvas(grades, most, asked.canvas, asked.assignment, *how)
-    return to_moodle(asked.grades, grades, most, asked.moodle, *how)
+    return to_moodle(reports, grades, most, asked.moodle, *how)
 
 
 def tell(handed: HandedBack) -> int:

@@ -44,18 +44,24 @@ def grades_of(out: Path, names: Iterable[str]) -> tuple[dict[str, Grade], Decima
 
 
 def to_moodle(
-    out: Path, grades: dict[str, Grade], most: Decimal, sheet: Path, into: Path, how: str, replace: bool
+    reports: dict[str, Path],
+    grades: dict[str, Grade],
+    most: Decimal,
+    sheet: Path,
+    into: Path,
+    how: str,
+    replace: bool,
 ) -> HandedBack:
-    """Fill Moodle's grading worksheet, and pack everybody's report, into a folder. how: see `brought_to`.
-    Raises Refused, and OSError where nothing can be read or written."""
+    """Fill Moodle's grading worksheet, and pack the reports of students, into a folder. how: see
+    `brought_to`. Raises Refused, and OSError where nothing can be read or written."""
     worksheet = Worksheet(sheet.read_bytes(), sheet.name)
     grades = brought_to(worksheet.maximum, grades, most, how, sheet.name)
     told, others = worksheet.fill(grades, replace)
     found, _ = pairs(grades, worksheet.people, sheet.name)
-    reports = {folder_of(person): out / student / REPORT for student, person in found.items()}
+    packed = {folder_of(person): reports[one] for one, person in found.items() if one in reports}
     files = {
         into / sheet.name: worksheet.table.bytes(),
-        into / FEEDBACK: feedback_zip({name: path for name, path in reports.items() if path.exists()}),
+        into / FEEDBACK: feedback_zip({name: path for name, path in packed.items() if path.exists()}),
     }
     return HandedBack(_written(files), tuple(told), tuple(others))
 

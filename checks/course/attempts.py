@@ -7,18 +7,21 @@ line that a crash cut off is none.
 
 import json
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from checks.course.tables import Unclear, need, table_of
 from checks.report.model import clean
 
 FILE = "attempts.jsonl"
 GIVEN, COMMIT, MTIME = "given", "commit", "file"  # where a time is from: the first is believed most
+SUBMITTED = "last modified (submission)"  # a column of Moodle's
 SECONDS = 20  # for git to read one commit
 
 
@@ -44,9 +47,10 @@ def received(paths: list[Path], given: datetime | None = None) -> Received | Non
         return None
 
 
-def given(text: str) -> Callable[[str], datetime | None]:
-    """When a submission of some name was handed in, as somebody says: one time for all, or a file with the
-    columns submission and received. Raises Unclear."""
+def given(text: str, zone: ZoneInfo | None = None) -> Callable[[str], datetime | None]:
+    """When a submission of some name was handed in, as somebody says: one time for all; or a file with the
+    columns submission and received; or Moodle's grading worksheet in English, whose times are those of the
+    zone. Raises Unclear."""
     try:
         at = _time(text)
         return lambda name: at
@@ -54,10 +58,12 @@ def given(text: str) -> Callable[[str], datetime | None]:
         file = Path(text)
     if not file.exists():
         raise Unclear(
-            f"{clean(text)} is no time with its offset (2026-11-03T23:59+01:00), and no file: give "
-            "one of them"
+            f"{clean(text)} is no time with its offset (2026-11-03T23:59+01:00), and no file: give one "
+            "of them"
         )
     rows, times = table_of(file), {}
+    if rows and {"identifier", SUBMITTED} <= set(rows[0]):
+        return _of_moodle(rows, zone, file)
     need(rows, ("submission", "received"), file)
     for row in rows:
         try:
@@ -68,6 +74,24 @@ def given(text: str) -> Callable[[str], datetime | None]:
                 "with its offset, 2026-11-03T23:59+01:00"
             ) from None
     return times.get
+
+
+def _of_moodle(rows: list[dict[str, str]], zone: ZoneInfo | None, file: Path) -> Callable:
+    """Moodle names a submission by the number of its Identifier (mod/assign/gradingtable.php)."""
+    if zone is None:
+        raise Unclear(f'{file} does not say whose clock it shows: add zone = "Europe/Berlin" to course.toml')
+    times = {}
+    for row in rows:
+        if row[SUBMITTED].strip("-"):  # else nothing came in
+            try:
+                shown = datetime.strptime(row[SUBMITTED], "%A, %d %B %Y, %I:%M %p")
+            except ValueError:
+                raise Unclear(
+                    f"{file}: {clean(row[SUBMITTED])!r} is no time in English: download it with Moodle in "
+                    "English, and do not save it with a spreadsheet before"
+                ) from None
+            times[re.sub(r"\D+", "", row["identifier"])] = shown.replace(tzinfo=zone)
+    return lambda name: times.get(name.rpartition("_")[2])
 
 
 def _time(text: str) -> datetime:

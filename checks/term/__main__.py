@@ -24,10 +24,11 @@ from checks.report.model import clean
 from checks.report.terminal import for_any_terminal, in_utf8
 from checks.term.book import book_of
 from checks.term.change import apply, compare, holding, wanted
+from checks.term.page import term_page
 from checks.term.rules import FILE, parsed
 from checks.term.table import term_csv
 
-TABLE = "term.csv"
+TABLE, PAGE = "term.csv", "term.html"
 
 
 def main(arguments: list[str], now: datetime | None = None) -> int:
@@ -65,12 +66,13 @@ def command(asked, now: datetime) -> int:
     if changed:
         apply(grades, new, changes if old is not None else [])
     write(grades / TABLE, term_csv(term))
+    write(grades / PAGE, term_page(term, now))
     for sentence in book.told:
         print(sentence, file=sys.stderr)
     absent = [clean(one.student.name) for one in term.standings if not book.attempts[one.student.id]]
     if absent:
         print(f"handed in nothing ({len(absent)}): {', '.join(absent)}")
-    print(grades / TABLE)
+    print(f"{grades / PAGE} and {grades / TABLE}")
     return 1 if book.told else 0
 
 

@@ -1,6 +1,5 @@
 """What is known of a term: the roster, every attempt, what people decided, and what the rules make of it."""
 
-import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
@@ -17,11 +16,9 @@ from checks.course.roster import Roster, Student
 from checks.course.tables import Unclear
 from checks.kit.core import UNCHECKED
 from checks.kit.grading import in_order
-from checks.report.model import TITLES, clean
+from checks.report.model import LABS, TITLES, clean
 from checks.term.points import Attempt, Mark, Part, parts_of, rounded, worth_of
 from checks.term.rules import Rules, nearest
-
-LAB = re.compile(r"lab\d\d")
 
 
 @dataclass
@@ -45,10 +42,10 @@ class Book:
     def checks(self) -> dict[str, list[str]]:
         """{milestone: its checks}, in the order of a report."""
         names = in_order({name for one in self.every for marks in one.checks.values() for name in marks})
-        found: dict[str, list[str]] = {name: [] for name in TITLES}
+        found: dict[str, list[str]] = {name: [] for name in TITLES | LABS}
         for name in names:
             found.setdefault(name.partition(".")[0], []).append(name)
-        return dict(sorted(found.items()))
+        return dict(sorted(found.items(), key=lambda one: one[0].replace("lab", "n")))  # m1 to m5, labs, read
 
     def decided(self, student: Student, what: str) -> Override | None:
         """What was decided for a student, else for the group."""
@@ -143,7 +140,7 @@ def _refuse_what_nobody_has(book: Book, grades: Path) -> None:
                     f"{file}: {clean(who)} has {rounded(one.points, 6)} points for {what}, which is worth "
                     f"{rounded(points[what], 6)}: write no more than that"
                 )
-        elif what not in book.checks and not LAB.fullmatch(what):
+        elif what not in book.checks:
             raise Unclear(
                 f"{file}: {clean(what)!r} is no milestone and no check: "
                 f"{nearest(what, {*book.checks, *points})}"
@@ -191,20 +188,26 @@ class Term:
 
 
 def term_of(book: Book, rules: Rules) -> Term:
-    """The term under these rules. Raises Unclear where an override is over what a milestone is worth."""
+    """The term under these rules."""
     names = [name for name in book.checks if rules.of(name) and (book.checks[name] or rules.milestones)]
     names += sorted(set(rules.milestones or ()) - set(names))
     worth = {name: worth_of(name, rules, book.every) for name in names}
     standings = []
     for student in book.roster.students:
         by_hand = {name: one.points for name in names if (one := book.decided(student, name))}
-        for name, points in by_hand.items():
-            if points > worth[name]:
-                raise Unclear(
-                    f"{OVERRIDES}: {student.id} has {rounded(points, 6)} points for {name}, which is worth "
-                    f"{rounded(worth[name], 6)}: write no more than that"
-                )
         called = filter(None, (student.id, student.group))
         parts = parts_of(book.attempts[student.id], rules, worth, called, by_hand)
         standings.append(Standing(student, parts))
     return Term(book, rules, worth, tuple(standings))
+
+
+def allowed(term: Term) -> Term:
+    """The term, where nobody decided on more points than a milestone is worth. Raises Unclear."""
+    for one in term.standings:
+        for name, part in one.parts.items():
+            if part.by_hand and part.points > part.of:
+                raise Unclear(
+                    f"{OVERRIDES}: {one.student.id} has {rounded(part.points, 6)} points for {name}, "
+                    f"which is worth {rounded(part.of, 6)}: write no more than that"
+                )
+    return term

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from checks.classroom.gradebook import BOM, defused
 from checks.classroom.records import write
-from checks.course.tables import Unclear, read
-from checks.term.book import Book, Term, term_of
+from checks.course.tables import read
+from checks.term.book import Book, Term, allowed, term_of
 from checks.term.rules import FILE, Rules, fitted, parsed
 
 FOLDER = "rules"
@@ -51,13 +51,10 @@ def _shown(term: Term, points) -> str:
 
 
 def compare(book: Book, old: str | None, new: str | None, name: str) -> tuple[Term, list]:
-    """The term under the new rules, and whom they move. Raises Unclear."""
-    after = term_of(book, rules_in(new, book, name))
-    try:
-        before = term_of(book, rules_in(old, book))
-    except Unclear:  # the old ones name a student who has left: there is nothing to compare
-        return after, []
-    return after, moved(before, after)
+    """The term under the new rules, and whom they move. Raises Unclear where the new ones do not fit; the old
+    ones may name who has left."""
+    after = allowed(term_of(book, rules_in(new, book, name)))
+    return after, moved(term_of(book, Rules() if old is None else parsed(old)), after)
 
 
 def apply(grades: Path, text: str, changes: list[tuple[str, str, str, str]]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from checks.course.roster import Roster
 from checks.course.tables import Unclear, read
-from checks.report.model import BONUS, clean
+from checks.report.model import BONUS, clean, is_lab
 
 FILE = "course.toml"
 
@@ -57,7 +57,8 @@ class Extension:
 
 @dataclass(frozen=True)
 class Rules:
-    """milestones: those that count, by name; None: all that were graded, with their own points."""
+    """milestones: those that count, by name; None: all that were graded but labs, with their own
+    points."""
 
     title: str = ""
     zone: zoneinfo.ZoneInfo | None = None
@@ -70,7 +71,7 @@ class Rules:
     def of(self, milestone: str) -> Milestone | None:
         """What holds for a milestone; None where it does not count."""
         if self.milestones is None:
-            return Milestone(bonus=milestone in BONUS)
+            return None if is_lab(milestone) else Milestone(bonus=milestone in BONUS)
         return self.milestones.get(milestone)
 
     def due(self, milestone: str, who: Iterable[str] = ()) -> date | None:
@@ -123,6 +124,11 @@ class Wrong(Exception):
 def rules_of(file: Path) -> Rules:
     """The rules in a file. Raises Unclear."""
     return parsed(read(file), file.name)
+
+
+def zone_in(grades: Path) -> zoneinfo.ZoneInfo | None:
+    """The zone of the course whose grades these are; None where no rules say it. Raises Unclear."""
+    return rules_of(grades / FILE).zone if (grades / FILE).exists() else None
 
 
 def parsed(text: str, name: str = FILE) -> Rules:
@@ -239,11 +245,11 @@ def _text(value: object) -> str:
 
 
 def _zone(value: object) -> zoneinfo.ZoneInfo:
-    known = zoneinfo.available_timezones()
-    if value not in known:
-        close = get_close_matches(str(value), known, 1)
-        raise Wrong(f"a time zone such as {close[0] if close else 'Europe/Berlin'!r}")
-    return zoneinfo.ZoneInfo(value)
+    try:
+        return zoneinfo.ZoneInfo(_text(value))
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        close = get_close_matches(str(value), zoneinfo.available_timezones(), 1)
+        raise Wrong(f"a time zone such as {close[0] if close else 'Europe/Berlin'!r}") from None
 
 
 def _last(value: object) -> bool:
@@ -259,7 +265,8 @@ def _whole(value: object) -> int:
 
 
 def _number(value: object) -> Fraction:
-    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 <= value <= 100_000:
+    number = isinstance(value, int | Decimal) and not isinstance(value, bool) and Decimal(value).is_finite()
+    if not number or not 0 <= value <= 100_000:
         raise Wrong("a number from 0 on")
     return Fraction(value)
 

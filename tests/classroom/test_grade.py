@@ -23,6 +23,7 @@ from checks import grade
 from checks.classroom import box as boxes
 from checks.classroom import gradebook, records
 from checks.classroom.one import asks_for
+from checks.course import attempts
 from checks.kit import grading
 from checks.kit.core import unchecked
 
@@ -163,9 +164,13 @@ def test_a_changed_submission_alone_is_graded_again_and_the_difference_is_shown(
     shutil.rmtree(handed_in / mended)
     bench.make_submission(handed_in / mended, bench.CORRECT)
     capsys.readouterr()
-    assert grade.main(line) == 0
+    assert grade.main([*line, "--received", "2026-11-03T23:59+01:00"]) == 0
     out = capsys.readouterr().out
     assert graded_lines(out) == [mended]
+    tries = {student: attempts.kept(tmp_path / "grades" / student) for student in students}
+    assert {student for student, told in tries.items() if len(told) == 2} == {mended}  # both are kept
+    assert {told[-1]["source"] for told in tries.values()} == {attempts.GIVEN, attempts.MTIME}
+    assert {one["source"]: one["grade"]["earned"] for one in tries[mended]} == {"given": 13, "file": 10}
     assert "0 of 1, failed" in out and "1 of 1, passed" in out
     assert (tmp_path / "grades" / "changes.csv").read_text().count(f"{mended},m1.a wrong verb gets 405") == 1
 
@@ -484,6 +489,7 @@ def test_with_a_box_the_submission_is_deployed_and_the_machine_is_graded(tmp_pat
         (["class", "--out", "grades", "--limit", "many"], "N/minute"),
         (["class", "--out", "grades", "--milestone", "m9"], "write some of m1"),
         (["class", "--out", "grades", "--jobs", "0"], "above 0"),
+        (["class", "--out", "grades", "--received", "tomorrow"], "is no time with its offset"),
     ],
 )
 def test_a_wrong_call_is_explained(tmp_path, monkeypatch, capsys, line, remedy):

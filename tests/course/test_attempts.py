@@ -3,6 +3,7 @@
 import os
 import subprocess
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -128,3 +129,18 @@ def test_a_time_is_given_for_all_or_in_a_file(tmp_path):
         file.write_text(f"submission,received\nAda_1,{wrong}\n")
         with pytest.raises(Unclear, match="'Ada_1' was received .*: write a time with its offset"):
             given(str(file))
+
+
+def test_a_worksheet_of_moodle_says_when_everybody_handed_in(tmp_path):
+    file = tmp_path / "sheet.csv"
+    head = "Identifier,Full name,Status,Last modified (submission)\n"
+    file.write_text(
+        head + 'Participant 47,Ada,x,"Tuesday, 3 November 2026, 1:00 PM"\nParticipant 48,Ben,x,-\n'
+    )
+    when = given(str(file), ZoneInfo("Europe/Berlin"))
+    assert (when("Ada Lovelace_47"), when("Ben_48"), when("Cy_7")) == (NOON, None, None)
+    with pytest.raises(Unclear, match="does not say whose clock it shows"):
+        given(str(file))
+    file.write_text(head + 'Teilnehmer/in47,Ada,x,"Dienstag, 3. November 2026, 13:00"\n')
+    with pytest.raises(Unclear, match="is no time in English: download it with Moodle in English"):
+        given(str(file), ZoneInfo("Europe/Berlin"))
