@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from checks.classroom.box import with_box
+from checks.classroom.bytecode import compile_what_servers_import
 from checks.classroom.gradebook import students_of, write_class
 from checks.classroom.handed_in import HandedIn, Usage, find_submissions, is_clutter, pack, unreadable
 from checks.classroom.outdated import grader_digests, seed_of_class
@@ -149,6 +150,8 @@ def grade_class(
             f"{len(tasks)} to grade, at most {jobs} under way at once, {reason}: {few} of them are started "
             "or asked, and the others wait for windows of the rate limit to end"
         )
+    if tasks:
+        compile_what_servers_import()
     doubtful = set()
     with show:
         for record in run_all(tasks, jobs, arguments.dask, page):

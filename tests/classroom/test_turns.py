@@ -117,6 +117,7 @@ def test_nobody_starts_where_those_who_are_under_way_need_the_memory(monkeypatch
 )
 def test_who_grades_a_class_is_told_how_many_are_under_way(monkeypatch, capsys, tmp_path, asked, told):
     jobs = []
+    monkeypatch.setattr(the_class, "compile_what_servers_import", lambda: None)
     monkeypatch.setattr(the_class, "default_jobs", lambda: 7)
     monkeypatch.setattr(the_class, "run_all", lambda tasks, most, dask: jobs.append(most) or iter(()))
     students = {name: HandedIn((("", tmp_path),)) for name in ("ada", "ben")}
