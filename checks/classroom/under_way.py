@@ -112,7 +112,7 @@ class UnderWay:
                 "name": clean(name),
                 "state": NOW,
                 "points": f"{at['earned']:g} of {at['of']:g}" if "of" in at else "",
-                "at": clean(f"for {minutes}:{seconds:02} min {at.get('at', '')}".strip()),
+                "at": clean(", ".join(filter(None, (f"for {minutes}:{seconds:02} min", at.get("at"))))),
             }
         if name in self.done:
             told = self.done[name]

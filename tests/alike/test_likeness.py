@@ -89,6 +89,18 @@ def test_a_copied_function_is_shown_where_it_stands(compared):
     assert right.last == len(hugo.pieces[0].text.rstrip().split("\n"))
 
 
+def test_of_several_places_the_longest_is_shown():
+    whole = made_copies.function_of(made_copies.server("hostile_server.py"), "handle")
+    lines = whole.split("\n")
+    part = "\n".join(lines[:8])
+    works = [Work(), Work()]
+    for work, text in zip(works, (whole, f"{part}\n\n\nx = 1\n\n\n{whole}\n\n\n{part}\n"), strict=True):
+        work.add(Piece(CODE, "server.py", text), set())
+    ((left, right),) = places(*works, CODE)
+    assert (left.first, left.last) == (1, len(lines))
+    assert (right.first, right.last) == (14, 13 + len(lines))
+
+
 def test_the_more_have_it_the_less_it_says_of_two(given):
     def work(text: str) -> dict[str, Work]:
         made = {CODE: Work(), WORDS: Work()}
@@ -188,6 +200,7 @@ def test_names_stand_only_where_they_are_hidden(page):
     names = {name for pair in made_copies.COPIES for name in pair}
     assert names | {"moe"} == set(seen.texts.pop("name"))
     assert not names & {text.strip() for texts in seen.texts.values() for text in texts}
+    assert [*numbered([*names])] != sorted(names), "the number of a student says nothing of the name"
     assert sorted(numbered([*names]).values()) == list(range(1, len(names) + 1))
 
 

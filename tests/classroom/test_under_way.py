@@ -20,7 +20,7 @@ from checks.classroom.under_way import NOW, PATIENCE, UnderWay
 
 SHOTS = os.environ.get("READING_SHOTS")  # a folder for pictures to be looked at
 START = 1_800_000_000.0  # seconds since the epoch
-NAMES = ["ada", "ben", "cleo", "<b>dan", "eve"]
+NAMES = ["ada", "<i>ben", "cleo", "<b>dan", "eve"]
 
 
 def finished(name: str, points: float | None, doubtful: bool = False) -> dict:
@@ -58,8 +58,8 @@ def test_everybody_is_on_the_page_with_what_is_under_way_first(clock, monkeypatc
     page.finished(finished("<b>dan", None))
     html = page.page(clock[0])
     assert [row[1] for row in text_of(html)] == [NOW, "waiting", "waiting", NOT_GRADED, GRADED]
-    assert text_of(html)[0][2:] == ["3 of 40", "for 1:15 min m3, waits for a window"]
-    assert "1 of 5" in html and "it does not start" in html and "<b>dan" not in html
+    assert text_of(html)[0][2:] == ["3 of 40", "for 1:15 min, m3, waits for a window"]
+    assert "1 of 5" in html and "it does not start" in html and "<b>dan" not in html and "<i>ben" not in html
     assert '<a href="eve/report.html">eve</a>' in html and '"ada/report.html"' not in html
 
 
@@ -188,8 +188,8 @@ def test_of_a_grading_that_was_killed_a_whole_page_stays_and_says_so(tmp_path):
 
 def test_a_browser_shows_that_a_page_is_old(tmp_path):
     page = UnderWay(None, NAMES)
-    list(page.beginning([{"name": "ada"}, {"name": "ben"}]))
-    page.finished(finished("ben", 81.5))
+    list(page.beginning([{"name": "ada"}, {"name": "<i>ben"}]))
+    page.finished(finished("<i>ben", 81.5))
     page.finished(finished("cleo", None))
     browser = chromium.start(tmp_path / "profile", "1366,900")
     try:
