@@ -20,7 +20,7 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 
-from checks.exchange.pairs import Grade, Person, named, with_grades
+from checks.exchange.pairs import Grade, Person, grouped, named, with_grades
 from checks.exchange.table import Refused, Table, number, written
 from checks.report.model import clean
 
@@ -33,8 +33,7 @@ HELP = "export it in Canvas with Grades, Export, Export Entire Gradebook"
 class Gradebook:
     """A gradebook, and the column of an assignment that is called by its name or by its ID.
 
-    maximum: its points possible; people: a Person each; sections: {row: what stands in Section}. Raises
-    Refused.
+    maximum: its points possible; people: a Person each. Raises Refused.
     """
 
     def __init__(self, data: bytes, name: str, assignment: str):
@@ -61,7 +60,6 @@ class Gradebook:
         self.column = self._find(header, section, assignment.strip())
         self.maximum = number(self.possible[self.column]) or Decimal(0)
         known = [header.index(one) for one in KNOWN if one in header]
-        self.sections = {row: table.rows[row][section] for row in students}
         self.people = []
         for row in students:
             cells = table.rows[row]
@@ -70,21 +68,22 @@ class Gradebook:
 
     def fill(self, grades: Mapping[str, Grade], replace: bool = False) -> tuple[list[str], list[str]]:
         """As Worksheet.fill of moodle.py."""
-        table, told = self.table, []
+        table, kept = self.table, []
         matched, told, others = with_grades(grades, self.people, table.name)
         for person, grade in matched:
             if grade.points is None:
                 continue
             if table.rows[person.row][self.column].strip() == NOT_ASSIGNED:
-                told.append(
-                    f"{clean(person.name)} does not have the assignment (N/A), so that Canvas would pass the "
-                    f"grade over: assign it there, and export {table.name} again"
+                without = (
+                    "the assignment is not theirs (N/A), so that Canvas would pass the grade over: assign it "
+                    f"there, and export {table.name} again"
                 )
+                kept.append((person.name, without))
                 continue
             text = written(grade.points, self.possible[self.column])
-            if kept := table.offer(person.row, self.column, text, replace):
-                told.append(f"{clean(person.name)}: {kept}")
-        return told, others
+            if other := table.offer(person.row, self.column, text, replace):
+                kept.append((f"{person.name} ({other})", table.kept(self.column)))
+        return [*told, *grouped(kept)], others
 
     def _find(self, header: list[str], section: int, wanted: str) -> int:
         columns = [

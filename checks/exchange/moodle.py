@@ -26,9 +26,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 
-from checks.exchange.pairs import Grade, Person, with_grades
+from checks.exchange.pairs import Grade, Person, grouped, with_grades
 from checks.exchange.table import Refused, Table, number, written
-from checks.report.model import clean
 
 FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]")
 HELP = "download it with «Download grading worksheet» of the assignment, in English if need be"
@@ -69,30 +68,31 @@ class Worksheet:
         the names of those who are not in the class. replace: also where something else stands already."""
         table = self.table
         matched, told, others = with_grades(grades, self.people, table.name)
+        kept = []
+        for person, grade in matched:
+            if self.may is not None and table.rows[person.row][self.may].strip().casefold() == LOCKED:
+                locked = f"the grade is locked in Moodle: unlock it there, and download {table.name} again"
+                kept.append((person.name, locked))
+                continue
+            if grade.points is not None and grade.points > self.maximum:
+                over = (
+                    f"over the {self.maximum:f} points of {table.name}, so that Moodle would pass it over: "
+                    "raise the maximum grade there, and download it again"
+                )
+                kept.append((f"{person.name} ({grade.points:f})", over))
+                continue
+            cells = {self.grade: "" if grade.points is None else written(grade.points, self.like)}
+            if self.comment is not None:
+                cells[self.comment] = as_html(grade.comment)
+            for column, text in cells.items():
+                if other := table.offer(person.row, column, text, replace):
+                    kept.append((f"{person.name} ({other})", table.kept(column)))
         if self.comment is None and any(grade.comment for _, grade in matched):
             told.append(
                 f"{table.name} has no column of comments, and they are not in it: switch on «Feedback "
                 "comments» in the settings of the assignment, and download it again"
             )
-        for person, grade in matched:
-            who = clean(person.name)
-            if self.may is not None and table.rows[person.row][self.may].strip().casefold() == LOCKED:
-                told.append(
-                    f"{who}: the grade is locked in Moodle: unlock it there, and download {table.name} again"
-                )
-                continue
-            if grade.points is not None and grade.points > self.maximum:
-                told.append(
-                    f"{who} has {grade.points:f} points, and {table.name} allows {self.maximum:f}, so that "
-                    "Moodle would pass it over: raise the maximum grade there, and download it again"
-                )
-                continue
-            cells = [(self.grade, "" if grade.points is None else written(grade.points, self.like))]
-            if self.comment is not None:
-                cells.append((self.comment, as_html(grade.comment)))
-            offered = (table.offer(person.row, column, text, replace) for column, text in cells)
-            told += [f"{who}: {kept}" for kept in offered if kept]
-        return told, others
+        return [*told, *grouped(kept)], others
 
 
 def as_html(comment: str) -> str:

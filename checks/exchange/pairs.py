@@ -10,7 +10,7 @@ from typing import NamedTuple
 from checks.exchange.table import AGAIN, folded
 from checks.report.model import clean
 
-SHOWN = 10  # names in a sentence
+CALL = "call the folder of the submission by the e-mail address or the ID"
 
 
 class Grade(NamedTuple):
@@ -51,38 +51,32 @@ def pairs(
     for person in people:
         for key in {f"_{person.number}", *map(folded, _keys(person))} - {""}:
             of.setdefault(key, []).append(person)
-    found, told = {}, []
+    found: dict[str, Person] = {}
+    told: list[tuple[str, str]] = []
     for student in students:
         number = re.search(r"_\d+$", student, re.ASCII)
         meant = of.get(number[0] if number else folded(student), [])
         if len(meant) == 1:
             found[student] = meant[0]
         elif meant and number:
-            told.append(f"{clean(student)} stands {len(meant)} times in {file}: {AGAIN}")
+            told.append((student, f"more than once in {file}: {AGAIN}"))
         elif meant:
             told.append(
-                f"{clean(student)} is {len(meant)} people in {file}: call the folder of the submission by "
-                "the e-mail address or the ID of the right one, and grade again"
+                (student, f"may be several people in {file}: {CALL} of the right one, and grade again")
             )
         elif number:
             told.append(
-                f"{clean(student)} is not in {file}: download it from the course and the assignment whose "
-                "submissions were graded"
+                (student, f"not in {file}: download that of the assignment whose submissions were graded")
             )
         else:
-            told.append(
-                f"{clean(student)} is not in {file}: call the folder of the submission by the name, the "
-                "e-mail address or the ID that stands there, and grade again"
-            )
+            told.append((student, f"not in {file}: {CALL} that stands there, and grade again"))
     twice = Counter(person.row for person in found.values())
     for row in sorted(row for row, count in twice.items() if count > 1):
         same = [student for student, person in found.items() if person.row == row]
-        told.append(
-            f"{named(same)} are one person in {file}: keep the submission that counts, and grade again"
-        )
+        told.append((named(same), f"one person in {file}: keep the submission that counts, and grade again"))
         for student in same:
             del found[student]
-    return found, told
+    return found, grouped(told)
 
 
 def _keys(person: Person) -> Iterable[str]:
@@ -106,7 +100,13 @@ def with_grades(
 
 
 def named(names: Iterable[str]) -> str:
-    """Some of these names, for a sentence."""
-    names = [clean(name) for name in names]
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    """These names, for a sentence: everybody's, for each may need a remedy."""
+    return ", ".join(map(clean, names))
+
+
+def grouped(told: Iterable[tuple[str, str]]) -> list[str]:
+    """(who, what) as sentences: where the same holds for many, it is said once."""
+    who_of: dict[str, list[str]] = {}
+    for who, what in told:
+        who_of.setdefault(what, []).append(who)
+    return [f"{named(who)}: {what}" for what, who in who_of.items()]

@@ -58,17 +58,22 @@ class Table:
         self.rows[row][column] = text
 
     def offer(self, row: int, column: int, text: str, replace: bool) -> str:
-        """Write a cell where nothing else stands, or with replace; returns why it did not, or "". A number is
-        the same with more zeros, and no text takes away what is there."""
+        """Write a cell where nothing else stands, or with replace; returns what stands there and what would,
+        if it did not, or "". A number is the same with more zeros, and no text takes away what is there."""
         there = self.rows[row][column]
         same = there == text or (number(text) is not None and number(there) == number(text))
         if not text or same:
             return ""
         if there.strip() and not replace:
-            old, new, header = (clean(one)[:40] for one in (there, text, self.rows[0][column]))
-            return f"{header} is {old!r} in {self.name} already, and would be {new!r}: --replace writes it"
+            return " → ".join(repr(clean(one)[:40]) for one in (there, text))
         self.set(row, column, text)
         return ""
+
+    def kept(self, column: int) -> str:
+        """Why `offer` did not write in this column, and the remedy."""
+        return (
+            f"{clean(self.rows[0][column])} in {self.name} is another one already: --replace writes over it"
+        )
 
     def bytes(self) -> bytes:
         """The file."""

@@ -82,7 +82,7 @@ def test_what_was_not_written_is_told_and_the_rest_is_written(graded, tmp_path, 
     file.write_text(file.read_text("utf-8-sig").replace("Participant 4002", "Participant 4009"), "utf-8")
     assert main([str(graded), "--moodle", str(file), "--out", str(out)]) == 1
     told = capsys.readouterr()
-    assert "Jörg Müller_4002 is not in Grades-Block 5-1234.csv: download it from the course" in told.err
+    assert "Jörg Müller_4002: not in Grades-Block 5-1234.csv: download that of the assignment" in told.err
     assert f",{ALL},{ALL}.00,-" in (out / file.name).read_text("utf-8")
 
 

@@ -105,8 +105,9 @@ def test_nothing_is_written_over_unasked():
     told, _ = sheet.fill({"Ada_4001": grade("85.5", "better"), "Ben_4002": grade("70", "well")})
     assert sheet.table.bytes() == data
     assert told == [
-        "Ada: Grade is '80.00' in w.csv already, and would be '85.5': --replace writes it",
-        "Ada: Feedback comments is 'good' in w.csv already, and would be 'better': --replace writes it",
+        "Ada ('80.00' → '85.5'): Grade in w.csv is another one already: --replace writes over it",
+        "Ada ('good' → 'better'): Feedback comments in w.csv is another one already: --replace "
+        "writes over it",
     ]
     assert sheet.fill({"Ada_4001": grade("85.5", "better")}, replace=True) == ([], ["Ben"])
     assert [row["Grade"] for row in read(sheet.table.bytes())] == ["85.5", "70.00"]
@@ -120,13 +121,13 @@ def test_no_grade_and_no_comment_take_nothing_away():
 
 
 def test_what_moodle_would_pass_over_in_silence_is_told():
-    data = worksheet(english(4001, "Ada", may="No"), english(4002, "Ben"))
+    data = worksheet(english(4001, "Ada", may="No"), english(4002, "Ben"), english(4003, "Cy"))
     sheet = Worksheet(data, "w.csv")
-    told, _ = sheet.fill({"Ada_4001": grade("1"), "Ben_4002": grade("94.5")})
+    told, _ = sheet.fill({"Ada_4001": grade("1"), "Ben_4002": grade("94.5"), "Cy_4003": grade("99")})
     assert told == [
         "Ada: the grade is locked in Moodle: unlock it there, and download w.csv again",
-        "Ben has 94.5 points, and w.csv allows 94.00, so that Moodle would pass it over: raise the maximum "
-        "grade there, and download it again",
+        "Ben (94.5), Cy (99): over the 94.00 points of w.csv, so that Moodle would pass it over: raise the "
+        "maximum grade there, and download it again",
     ]
     assert sheet.table.bytes() == data
 

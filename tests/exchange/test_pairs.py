@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from checks.exchange.pairs import Grade, Person, named, pairs
+from checks.exchange.pairs import Grade, Person, grouped, pairs
 
 PEOPLE = [
     Person(1, "4001", "Ada Ö. Lovelace", ("ada@uni.example", "s1001")),
@@ -32,8 +32,8 @@ def test_whoever_may_be_two_people_is_told_and_not_guessed():
     found, told = pairs(["Jörg Müller"], PEOPLE, "w.csv")
     assert not found
     assert told == [
-        "Jörg Müller is 2 people in w.csv: call the folder of the submission by the e-mail address or the ID "
-        "of the right one, and grade again"
+        "Jörg Müller: may be several people in w.csv: call the folder of the submission by the e-mail "
+        "address or the ID of the right one, and grade again"
     ]
 
 
@@ -41,21 +41,24 @@ def test_whoever_stands_in_the_file_twice_is_told_and_gets_nothing():
     found, told = pairs(["Ada_4001", "jm"], [*PEOPLE, Person(4, "4001", "Ada", ())], "w.csv")
     assert list(found) == ["jm"]
     assert told == [
-        "Ada_4001 stands 2 times in w.csv: download it again, and do not save it with a spreadsheet before"
+        "Ada_4001: more than once in w.csv: download it again, and do not save it with a spreadsheet before"
     ]
 
 
 def test_two_submissions_of_one_person_are_told_and_neither_counts():
     found, told = pairs(["ada", "s1001", "jm"], PEOPLE, "w.csv")
     assert list(found) == ["jm"]
-    assert told == ["ada, s1001 are one person in w.csv: keep the submission that counts, and grade again"]
+    assert told == ["ada, s1001: one person in w.csv: keep the submission that counts, and grade again"]
 
 
 def test_whoever_is_not_there_is_told_with_the_remedy():
-    found, told = pairs(["Ada_9", "Ben"], PEOPLE, "w.csv")
-    assert not found and len(told) == 2
-    assert told[0].startswith("Ada_9 is not in w.csv: download it from the course and the assignment whose")
-    assert told[1].startswith("Ben is not in w.csv: call the folder of the submission by the name")
+    found, told = pairs(["Ada_9", "Ben", "Cy_8"], PEOPLE, "w.csv")
+    assert not found
+    assert told == [
+        "Ada_9, Cy_8: not in w.csv: download that of the assignment whose submissions were graded",
+        "Ben: not in w.csv: call the folder of the submission by the e-mail address or the ID that stands "
+        "there, and grade again",
+    ]
 
 
 def test_a_share_of_another_maximum_is_rounded_to_the_hundredth():
@@ -64,5 +67,7 @@ def test_a_share_of_another_maximum_is_rounded_to_the_hundredth():
     assert Grade(None).scaled(Decimal(2)) == Grade(None)
 
 
-def test_many_names_are_a_sentence():
-    assert named(f"n{number}" for number in range(12)) == "n0, n1, n2, n3, n4, n5, n6, n7, n8, n9 and 2 more"
+def test_what_holds_for_many_is_said_once_and_names_everybody():
+    told = grouped([("Ada", "x"), ("Ben\x1b[2J", "y"), *((f"n{number}", "x") for number in range(300))])
+    assert len(told) == 2 and told[0].endswith(", n299: x") and told[0].startswith("Ada, n0, n1, ")
+    assert told[1] == "Ben\\x1b[2J: y"
