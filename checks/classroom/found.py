@@ -108,7 +108,7 @@ def _instead(root: Path) -> str:
     programs = [path.as_posix() for path in there if path.suffix == ".py"]
     if programs:
         return f"there is {named(programs)}: call the file that starts the server server.py"
-    if len(there) <= SHOWN:
+    if 0 < len(there) <= SHOWN:
         only = named([path.as_posix() for path in there])
         return f"there is only {only}: hand in the folder that holds the server"
     return "hand in the folder that holds the server"

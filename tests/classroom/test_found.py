@@ -79,6 +79,7 @@ def test_the_server_is_found_below_and_runs_where_its_model_is(tmp_path, names, 
         (["api.py", "util.py"], "there is api.py, util.py: call the file that starts the server server.py"),
         (["onlinetext.html"], "there is only onlinetext.html: hand in the folder that holds the server"),
         ([f"{n}.txt" for n in range(9)], "main.py, app.py): hand in the folder that holds the server"),
+        (["labs/01.ipynb"], "main.py, app.py): hand in the folder that holds the server"),
     ],
 )
 def test_where_there_is_no_server_or_more_than_one_it_is_said_what_is_there(tmp_path, names, told):
