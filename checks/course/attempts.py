@@ -22,6 +22,7 @@ from checks.report.model import clean
 FILE = "attempts.jsonl"
 GIVEN, COMMIT, MTIME = "given", "commit", "file"  # where a time is from: the first is believed most
 SUBMITTED = "last modified (submission)"  # a column of Moodle's
+LONGEST = 1 << 20  # bytes that are read of a file of a repository
 SECONDS = 20  # for git to read one commit
 
 
@@ -116,11 +117,11 @@ def committed(folder: Path) -> datetime | None:
     if git.is_symlink() or not git.is_dir():
         return None
     try:
-        head = (git / "HEAD").read_text("ascii").strip()
+        head = _start(git / "HEAD")
         name = head.removeprefix("ref: ")
         if name != head:
             head = _pointed_at(git, name)
-    except (OSError, UnicodeDecodeError):
+    except OSError:
         return None
     if len(head) not in (40, 64) or set(head) - set("0123456789abcdef"):
         return None
@@ -150,13 +151,16 @@ def committed(folder: Path) -> datetime | None:
 
 def _pointed_at(git: Path, name: str) -> str:
     """The commit of a branch, in a file of its own or in the list of them."""
-    parts = Path(name).parts
-    if not parts or parts[0] != "refs" or ".." in parts:
+    lines = _start(git / "packed-refs").split("\n")
+    return _start(git / name) or next((one.split(" ")[0] for one in lines if one.endswith(f" {name}")), "")
+
+
+def _start(file: Path) -> str:
+    """The start of a file, which may be as long as it likes; "" of what is none, and might never end."""
+    if not file.is_file():
         return ""
-    if (git / name).is_file():
-        return (git / name).read_text("ascii").strip()
-    packed = (git / "packed-refs").read_text("utf-8", "replace").split("\n")
-    return next((line.split(" ")[0] for line in packed if line.endswith(f" {name}")), "")
+    with file.open("rb") as opened:
+        return opened.read(LONGEST).decode("ascii", "replace").strip()
 
 
 # ---- What is kept ----------------------------------------------------------------------------------------

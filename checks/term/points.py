@@ -113,7 +113,7 @@ def parts_of(
 
 
 def _choices(name: str, attempts: list[Attempt], rules: Rules, worth: Fraction, due) -> list[Part]:
-    """The part of a milestone with no grace day, with one, with two …, as far as more of them help."""
+    """The part of a milestone with no grace day, with one, with two …, as far as they are needed."""
     known = [one for one in attempts if is_known(one.checks.get(name, {}))]
     counting = [(one, rules.days_late(one.received, due)) for one in known]
     if rules.late.days is not None:
@@ -122,13 +122,10 @@ def _choices(name: str, attempts: list[Attempt], rules: Rules, worth: Fraction, 
         return [Part(of=worth)]
     if rules.last:
         counting = counting[-1:]
-    choices: list[Part] = []
+    choices = []
     for grace in range(min(rules.late.grace, max(days for _, days in counting)) + 1):
         told = [_part(name, attempt, days, min(grace, days), rules, worth) for attempt, days in counting]
-        best = max(told, key=lambda one: (one.points, -one.late))
-        if choices and best.points <= choices[-1].points:
-            best = choices[-1]
-        choices.append(best)
+        choices.append(max(told, key=lambda one: (one.points, -one.late)))
     return choices
 
 

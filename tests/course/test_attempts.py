@@ -88,15 +88,21 @@ def test_a_file_was_handed_in_when_it_changed_last(tmp_path):
 def repository(tmp_path_factory):
     """A repository with one commit of a known time, that would run a program for whoever asks git in it."""
     folder = tmp_path_factory.mktemp("repository")
-    environment = os.environ | {"GIT_COMMITTER_DATE": "2026-11-03T13:00:00+0100"}
 
-    def git(*arguments):
-        subprocess.run(["git", "-C", folder, *arguments], env=environment, check=True, capture_output=True)
+    def git(*arguments, told=""):
+        command = ["git", "-C", folder, *arguments]
+        return subprocess.run(command, input=told, check=True, capture_output=True, text=True).stdout.strip()
 
     git("init", "-q", "-b", "main")
-    git("-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "--allow-empty", "-m", "x")
-    for key in ("core.fsmonitor", "gpg.program", "core.pager", "core.sshCommand"):
-        git("config", key, f"touch {folder}/ran; true")
+    tree = git("write-tree")
+    who = f"a <a@b.c> {int(NOON.timestamp())} +0100"
+    signature = "gpgsig -----BEGIN PGP SIGNATURE-----\n \n -----END PGP SIGNATURE-----"  # to be verified
+    commit = f"tree {tree}\nauthor {who}\ncommitter {who}\n{signature}\n\nx\n"
+    git("update-ref", "refs/heads/main", git("hash-object", "-t", "commit", "-w", "--stdin", told=commit))
+    (folder / "trap").write_text(f"#!/bin/sh\ntouch {folder}/ran\n")
+    (folder / "trap").chmod(0o755)
+    for key in ("core.fsmonitor", "gpg.program", "core.pager"):
+        git("config", key, folder / "trap")
     git("config", "log.showSignature", "true")
     return folder
 
@@ -106,6 +112,8 @@ def test_a_repository_was_handed_in_with_its_last_commit(repository):
     subprocess.run(["git", "-C", repository, "pack-refs", "--all"], check=True)
     assert committed(repository) == NOON
     assert not (repository / "ran").exists()
+    subprocess.run(["git", "-C", repository, "log", "-1"], check=True, stdout=subprocess.DEVNULL)
+    assert (repository / "ran").exists()  # it is a trap
 
 
 @pytest.mark.parametrize(
@@ -115,6 +123,16 @@ def test_a_head_that_is_none_says_nothing(repository, tmp_path, head):
     (tmp_path / ".git").mkdir()
     (tmp_path / ".git/HEAD").write_text(head)
     (tmp_path / ".git/packed-refs").write_text("")
+    assert committed(tmp_path) is None
+
+
+def test_a_repository_of_files_that_never_end_says_nothing(tmp_path):
+    (tmp_path / ".git").mkdir()
+    os.mkfifo(tmp_path / ".git/HEAD")
+    assert committed(tmp_path) is None
+    (tmp_path / ".git/HEAD").unlink()
+    with (tmp_path / ".git/HEAD").open("wb") as file:
+        file.truncate(1 << 40)
     assert committed(tmp_path) is None
 
 

@@ -10,7 +10,8 @@ BEN = Student("s2002", "Jörg Müller-Lüdenscheidt", "", "team 7", ("102",))
 CY = Student("s2003", "Cy Young", "", "team 7", ("103",))
 KIM = Student("s2004", "Kim Lee", "", "", ("104",))
 KIM2 = Student("s2005", "Lee, Kim", "", "", ("105",))
-ROSTER = Roster([ADA, BEN, CY, KIM, KIM2], {"odd name": "s2003"})
+CHER = Student("s2006", "Cher")
+ROSTER = Roster([ADA, BEN, CY, KIM, KIM2, CHER], {"odd name": "s2003"})
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,7 @@ ROSTER = Roster([ADA, BEN, CY, KIM, KIM2], {"odd name": "s2003"})
         ("leekim_105", KIM2),
         ("müllerlüdenscheidtjörg_102", BEN),
         ("Ada Lovelace", ADA),
+        ("cher_4711", CHER),
         ("ada.lovelace@uni.example", ADA),
         ("ada-lovelace", ADA),
         ("block5_ada_lovelace_v2 final", ADA),
