@@ -54,6 +54,8 @@ def compare(book: Book, old: str | None, new: str | None, name: str) -> tuple[Te
     """The term under the new rules, and whom they move. Raises Unclear where the new ones do not fit; the old
     ones may name who has left."""
     after = allowed(term_of(book, rules_in(new, book, name)))
+    if old == new:
+        return after, []
     return after, moved(term_of(book, Rules() if old is None else parsed(old)), after)
 
 

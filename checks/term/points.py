@@ -122,19 +122,25 @@ def _choices(name: str, attempts: list[Attempt], rules: Rules, worth: Fraction, 
         return [Part(of=worth)]
     if rules.last:
         counting = counting[-1:]
+    rule, a_day = rules.of(name), rules.late.points + rules.late.percent / 100 * worth
+    fulls = [(attempt, days, _full(attempt.checks[name], rule, worth)) for attempt, days in counting]
     choices = []
     for grace in range(min(rules.late.grace, max(days for _, days in counting)) + 1):
-        told = [_part(name, attempt, days, min(grace, days), rules, worth) for attempt, days in counting]
+        told = []
+        for attempt, days, full in fulls:
+            free = min(grace, days)
+            points = max(NOTHING, full - (days - free) * a_day)
+            told.append(Part(points, worth, full, attempt, days, free))
         choices.append(max(told, key=lambda one: (one.points, -one.late)))
     return choices
 
 
-def _part(name: str, attempt: Attempt, late: int, grace: int, rules: Rules, worth: Fraction) -> Part:
-    rule = rules.of(name)
-    earned, points = share(attempt.checks[name], rule)
-    full = earned if rule.worth is None else earned / points * worth if points else NOTHING
-    a_day = rules.late.points + rules.late.percent / 100 * worth
-    return Part(max(NOTHING, full - (late - grace) * a_day), worth, full, attempt, late, grace)
+def _full(marks: dict[str, Mark], rule: Milestone, worth: Fraction) -> Fraction:
+    """What an attempt is worth before lateness."""
+    earned, points = share(marks, rule)
+    if rule.worth is None:
+        return earned
+    return earned / points * worth if points else NOTHING
 
 
 def _spent(choices: dict[str, list[Part]], order: list[str], grace: int) -> dict[str, Part]:

@@ -52,3 +52,24 @@ def test_from_a_roster_and_attempts_to_a_table(grades, capsys):
         assert (found[member]["m1"], found[member]["m2"], found[member]["points"]) == ("18", "20", "38")
         assert found[member]["m1 late"] == "1"
     assert (found["s4"]["m1"], found["s4"]["points"], found["s4"]["attempts"]) == ("", "0", "0")
+
+
+def test_what_was_graded_before_attempts_were_kept_counts_and_is_not_late(grades):
+    (grades / "Ada Lovelace_4711" / "attempts.jsonl").unlink()
+    assert term.main([str(grades)]) == 0
+    found = rows(grades)["s1"]
+    assert (found["m1"], found["attempts"], found["m1 received"]) == ("12", "1", "at an unknown time")
+
+
+def test_a_second_attempt_that_is_worse_takes_nothing_and_both_are_kept(grades):
+    made_term.hand_in(grades, "Ada Lovelace_4711", "2026-10-20T21:59:30+00:00", ["m1.one"], "b")
+    assert term.main([str(grades)]) == 0
+    assert (rows(grades)["s1"]["points"], rows(grades)["s1"]["attempts"]) == ("22", "2")
+
+
+def test_without_rules_all_but_labs_counts_with_its_own_points(grades):
+    (grades / "course.toml").unlink()
+    assert term.main([str(grades)]) == 0
+    most, found = rows(grades)["(maximum)"], rows(grades)["s2"]
+    assert (most["points"], found["points"], "lab02" in found) == ("30", "35", False)  # m5 is on top
+    assert not (grades / "rules").exists()
