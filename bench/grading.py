@@ -29,8 +29,8 @@ from checks.classroom import records, turns  # noqa: E402
 from checks.kit import core, grading  # noqa: E402
 
 CORRECT = "correct"
-# These wait for many windows of a minute, and come first: eight minutes that begin in the middle of the class
-# would be its tail. In a real class nobody knows them beforehand.
+# These take longest, and come first, for they would be the tail of the class. In a real one nobody knows them
+# beforehand.
 SLOW = ("one budget for all clients", "a client that was refused stays refused", "one client at a time")
 LIES = "m2.openapi tells the truth"
 # What the table of faults does not say, as it grades each fault in one mode only, with DEBUG=true or without:
