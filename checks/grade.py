@@ -1,7 +1,8 @@
 """Grades one submission, or a class of them: each on a port 8000 of its own, in a sandbox, side by side.
 
     python -m checks.grade PATH [--out DIR]             one: a folder, a zip or a git URL
-    python -m checks.grade SUBMISSIONS/ --out GRADES    a class: a folder whose entries are submissions
+    python -m checks.grade SUBMISSIONS --out GRADES     a class: a folder whose entries are submissions, or
+                                                        the zip that Moodle or Canvas made of them
 
 A record is on disk, whole, the moment a submission is finished; the same line again goes on where the last
 one stopped, and grades again only what a changed submission or check affects.
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from checks.classroom.archives import SubmissionError, stem_of
 from checks.classroom.clone import is_url
+from checks.classroom.download import is_download, unpacked
 from checks.classroom.handed_in import Usage, is_class
 from checks.classroom.intake import fetch
 from checks.classroom.janitor import hire_a_janitor
@@ -54,7 +56,11 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m checks.grade", description="Grade one submission, or a class of them."
     )
-    made.add_argument("path", help="a folder, a zip or a git URL; or a folder whose entries are these")
+    made.add_argument(
+        "path",
+        help="a folder, a zip or a git URL; or a folder whose entries are these; or the zip that Moodle or "
+        "Canvas made of a class",
+    )
     made.add_argument("--out", type=Path, help="the folder of the grades (a class needs one)")
     made.add_argument(
         "--jobs", type=int, help="how many are under way at once (default: as many as there is memory for)"
@@ -124,6 +130,8 @@ def command(asked) -> int:
             path, name = Path(asked.path), ""
             if not path.exists():
                 raise Usage(f"{path} is missing: name a folder, a zip or a git URL")
+            if asked.kind != "one" and is_download(path):
+                path = unpacked(path, scratch())
         if asked.kind == "class" or (asked.kind is None and is_class(path)):
             return command_class(path, asked, options)
         name = name or stem_of(path.resolve().name)

@@ -1,6 +1,6 @@
 """Shows who of a class worked alike: `python -m checks.likeness SUBMISSIONS -o GRADES` writes likeness.html.
 
-SUBMISSIONS is the folder that `python -m checks.grade` takes, for grades hold no sources. Nothing that was
+SUBMISSIONS is what `python -m checks.grade` takes as a class, for grades hold no sources. Nothing that was
 handed in is run. Where a roster.csv lies beside the page, members of a group are not compared.
 Exit status: 0 the page is written, whatever it shows; 2 a wrong call.
 """
@@ -8,11 +8,13 @@ Exit status: 0 the page is written, whatever it shows; 2 a wrong call.
 import argparse
 import contextlib
 import sys
+import tempfile
 from pathlib import Path
 
 from checks.alike.page import likeness_page
 from checks.alike.pairs import pairs
 from checks.alike.work import Given, works_of
+from checks.classroom.download import is_download, unpacked
 from checks.classroom.handed_in import Usage, find_submissions, is_class
 from checks.classroom.records import write
 from checks.course.roster import FILE, roster_of
@@ -28,7 +30,9 @@ MOST = 60  # pairs that are shown
 def class_in(folder: Path) -> dict:
     """`find_submissions`. Raises Usage."""
     if not folder.is_dir():
-        raise Usage(f"there is no folder {folder}: name the one with everybody's submissions")
+        raise Usage(
+            f"{folder} is no folder, and no zip as Moodle or Canvas makes it: name everybody's submissions"
+        )
     if any(folder.glob("*/record.json")):
         raise Usage(f"{folder} holds grades, and no sources: name the folder that was graded")
     if not is_class(folder):
@@ -55,14 +59,16 @@ def main(arguments: list[str]) -> int:
     """Compare, and write the page; the exit status stands above."""
     for_any_terminal()
     parser = argparse.ArgumentParser("python -m checks.likeness", description="Who of a class worked alike?")
-    parser.add_argument("submissions", type=Path, help="the folder of a class, as checks.grade takes it")
+    parser.add_argument("submissions", type=Path, help="a class, as checks.grade takes it: a folder or a zip")
     parser.add_argument(
         "-o", "--out", type=Path, required=True, help="the page to write, or the folder of the grades"
     )
     asked = parser.parse_args(arguments)
     out = asked.out / "likeness.html" if asked.out.is_dir() else asked.out
+    scratch = tempfile.TemporaryDirectory(prefix="pixelwise-likeness-")
     try:
-        submissions = class_in(asked.submissions)
+        folder = asked.submissions
+        submissions = class_in(unpacked(folder, Path(scratch.name)) if is_download(folder) else folder)
         groups = groups_in(out.parent, submissions)
         works, problems = works_of(submissions, Given(ROOT))
         found = pairs(works, LEAST, MOST, groups)
@@ -74,6 +80,8 @@ def main(arguments: list[str]) -> int:
     except OSError as problem:
         print(cannot_write(problem, out), file=sys.stderr)
         return 2
+    finally:
+        scratch.cleanup()
     print(f"{len(works)} students, {compared} pairs, {len(found)} of them to look at: {out}")
     if problems:
         print(f"{len(problems)} could not be compared; the page says why")

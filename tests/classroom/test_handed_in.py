@@ -164,12 +164,13 @@ def test_nothing_is_passed_over_and_no_entry_stops_the_others(tmp_path):
     (tmp_path / "\udcffinn").mkdir()
     found = found_in(tmp_path)
     assert list(found) == sorted(
-        ["ada", "ben", "cy", "dee", "index.html (handed in)", "pipe", "roster.csv", "eve"] + ["\udcffinn"]
+        ["ada", "ben", "cy", "dee", "index.html (handed in)", "pipe", "roster.csv (handed in)", "eve"]
+        + ["\udcffinn"]
     )
     assert found["ada"] == "ada and ada.zip are the same student: keep the one that counts"
     assert found["dee"] == "dee is a link: put what it points to in its place"
     assert "neither a file nor a folder" in found["pipe"]
-    assert "neither a folder nor an archive" in found["roster.csv"]
+    assert "neither a folder nor an archive" in found["roster.csv (handed in)"]
     assert found["eve"] == ["all: eve (1).zip"] and found["cy"] == ["all: cy.7z"]
 
 
