@@ -18,6 +18,7 @@ import io
 import logging
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -151,6 +152,8 @@ def prepare(pipeline) -> list[np.ndarray] | None:
     """The pipeline as [classes, weights 1, biases 1, weights 2, …] (float64; the first weights float32
     where that loses nothing), or None where it is of another kind or where the arithmetic on these arrays
     differs from `predict_proba` by over 1e-9."""
+    if "sklearn" not in sys.modules:
+        return None  # the artefact has loaded without it; to import it takes a second
     from sklearn.linear_model import LogisticRegression
     from sklearn.neural_network import MLPClassifier
     from sklearn.preprocessing import Binarizer

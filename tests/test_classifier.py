@@ -286,6 +286,25 @@ def test_a_prepared_model_loads_without_scikit_learn_and_without_unpickling(tmp_
     assert ran.stdout.strip() == "[]"
 
 
+def test_a_model_that_is_not_of_scikit_learn_loads_without_it(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "from types import SimpleNamespace\n"
+        "MODEL = SimpleNamespace(classes_='38', predict_proba=lambda ink: [[0.25, 0.75]] * len(ink))\n"
+    )
+    (tmp_path / "own.pkl").write_bytes(b"cown\nMODEL\n.")
+    digest = hashlib.sha256(b"cown\nMODEL\n.").hexdigest()
+    code = f"""if True:
+        import sys
+        from pathlib import Path
+        from models import classifier
+        sys.path.append({str(tmp_path)!r})
+        model = classifier.load(Path({str(tmp_path / "own.pkl")!r}), {digest!r})
+        print(model.prepared, "sklearn" in sys.modules)"""
+    root = Path(classifier.__file__).parent.parent
+    ran = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert ran.stdout == "False False\n"
+
+
 @pytest.fixture(scope="module")
 def ten_digits() -> Pipeline:
     return train(LogisticRegression(max_iter=300), "0123456789")
