@@ -27,7 +27,9 @@ ROOT = Path(__file__).resolve().parent.parent
 BOX = ROOT / "deploy" / "box" / "box"
 LABS = sorted(path.name for path in ROOT.glob("labs/0[0-9]_*.ipynb"))
 EVERY_CELL = {"@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"}}  # is in the page
-PICTURES = ".jp-OutputArea-output img"
+# What is open lies behind what was opened last: JupyterLab itself is loaded only once, which takes long.
+IN_FRONT = ".jp-NotebookPanel:not(.lm-mod-hidden)"
+PICTURES = f"{IN_FRONT} .jp-OutputArea-output img"
 
 
 @pytest.fixture(scope="module")
@@ -98,15 +100,15 @@ def count(browser, selector: str) -> int:
 
 
 def open_and_run_all(browser, lab: str, name: str) -> None:
-    """From the launcher page: double-click the notebook in the list of files, then Run, Run All Cells."""
-    browser.get(f"{lab}?reset")
+    """In JupyterLab: double-click the notebook in the list of files, then Run, Run All Cells."""
     patience = WebDriverWait(browser, 120)
+    if not browser.current_url.startswith(lab):
+        browser.get(f"{lab}?reset")
+        patience.until(lambda _: count(browser, ".jp-Launcher"))
     item = f"//li[contains(@class,'jp-DirListing-item')][.//span[text()='{name}']]"
-    patience.until(lambda _: count(browser, ".jp-Launcher") and browser.find_elements(By.XPATH, item))
+    patience.until(lambda _: browser.find_elements(By.XPATH, item))  # it looks for new files now and then
     ActionChains(browser).double_click(browser.find_element(By.XPATH, item)).perform()
-    patience.until(lambda _: count(browser, ".jp-Notebook .jp-CodeCell"))
-    connected = "//*[@id='jp-bottom-panel']//*[text()='Python 3 (ipykernel) | Idle']"
-    patience.until(lambda _: browser.find_elements(By.XPATH, connected))  # else Run All asks for a kernel
+    patience.until(lambda _: browser.execute_script(IS_READY, name))  # else Run All asks for a kernel
     browser.find_element(By.XPATH, "//*[contains(@class,'lm-MenuBar-itemLabel')][text()='Run']").click()
     entry = "//*[contains(@class,'lm-Menu-itemLabel')][text()='Run All Cells']"
     patience.until(lambda _: browser.find_elements(By.XPATH, entry))
@@ -114,21 +116,29 @@ def open_and_run_all(browser, lab: str, name: str) -> None:
     WebDriverWait(browser, 400).until(lambda _: all_ran(browser), "a cell still runs")
 
 
+# whether the notebook of this name is in front, has its cells, and an idle kernel
+IS_READY = f"""
+    const panel = document.querySelector('{IN_FRONT}');
+    const title = document.querySelector('#jp-main-dock-panel .lm-TabBar-tab.jp-mod-current');
+    const kernel = panel && panel.querySelector('.jp-Notebook-ExecutionIndicator');
+    return panel && title && title.textContent.includes(arguments[0]) && panel.querySelector('.jp-CodeCell')
+        && panel.querySelector('.jp-KernelName').textContent.includes('Python 3')
+        && kernel && kernel.dataset.status === 'idle';
+"""
+
+
 def all_ran(browser) -> bool:
     """Whether every code cell that is not empty has a number in front of it."""
-    return browser.execute_script("""
-        const cells = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell')];
+    return browser.execute_script(f"""
+        const cells = [...document.querySelectorAll('{IN_FRONT} .jp-CodeCell')];
         return cells.length > 0 && cells.every(cell =>
             /\\[\\d+\\]/.test(cell.querySelector('.jp-InputPrompt').textContent));
     """)
 
 
 def errors(browser) -> list[str]:
-    kinds = ("error", "stderr")
-    found = browser.find_elements(
-        By.CSS_SELECTOR, ", ".join(f'[data-mime-type="application/vnd.jupyter.{kind}"]' for kind in kinds)
-    )
-    return [element.text for element in found]
+    kinds = [f"{IN_FRONT} [data-mime-type='application/vnd.jupyter.{kind}']" for kind in ("error", "stderr")]
+    return [element.text for element in browser.find_elements(By.CSS_SELECTOR, ", ".join(kinds))]
 
 
 @pytest.mark.parametrize("name", LABS)
@@ -138,9 +148,8 @@ def test_run_all_shows_no_error_and_renders_pictures_and_results(lab, browser, p
         assert status == 0, log
     open_and_run_all(browser, lab, name)
     assert errors(browser) == []
-    shown = browser.execute_script("""
-        return [...document.querySelectorAll('.jp-OutputArea-output')].map(each => each.textContent);
-    """)
+    outputs = f"[...document.querySelectorAll('{IN_FRONT} .jp-OutputArea-output')]"
+    shown = browser.execute_script(f"return {outputs}.map(each => each.textContent);")
     source = json.loads((ROOT / "labs" / name).read_text())
     stored = [output for cell in source["cells"] for output in cell.get("outputs", [])]
     assert len(shown) >= len(stored)
@@ -168,8 +177,8 @@ def test_a_cell_that_fails_is_seen(lab, browser, tmp_path_factory):
 # ---- What a hand does -----------------------------------------------------------------------------------
 
 
-def run_cells(browser, lab: str, tmp_path_factory, *sources: str) -> None:
-    """Open and run a notebook that has these cells alone."""
+def run_cells(browser, lab: str, tmp_path_factory, name: str, *sources: str) -> None:
+    """Open and run a new notebook that has these cells alone."""
     labs = next(tmp_path_factory.getbasetemp().glob("jupyter*/repo/labs"))
     source = json.loads((labs / LABS[0]).read_text())
     cells = [
@@ -177,14 +186,17 @@ def run_cells(browser, lab: str, tmp_path_factory, *sources: str) -> None:
          "execution_count": None}
         for number, source in enumerate(sources)
     ]  # fmt: skip
-    (labs / "by_hand.ipynb").write_text(json.dumps(source | {"cells": cells}))
-    open_and_run_all(browser, lab, "by_hand.ipynb")
+    (labs / name).write_text(json.dumps(source | {"cells": cells}))
+    open_and_run_all(browser, lab, name)
+
+
+DRAWING = f"{IN_FRONT} .pixelwise-draw"
 
 
 def ink_of(browser) -> int:
     """How much ink the 28 x 28 pixels have that are shown as those of the model."""
-    return browser.execute_script("""
-        const shown = document.querySelector('.pixelwise-draw .pixels').getContext('2d');
+    return browser.execute_script(f"""
+        const shown = document.querySelector('{DRAWING} .pixels').getContext('2d');
         const dark = (value, place) => place % 4 === 0 && value < 128;
         return shown.getImageData(0, 0, 28, 28).data.filter(dark).length;
     """)
@@ -195,42 +207,44 @@ def test_a_digit_drawn_with_the_mouse_is_seen_in_its_pixels_and_classified(lab, 
         browser,
         lab,
         tmp_path_factory,
+        "drawn.ipynb",
         "import numpy as np\nfrom drawing import draw\nfrom labkit import ROOT, Server\nserver = Server()",
         'drawn = draw(server, np.load(ROOT / "models/samples.npz")["images"][30])\ndrawn',
     )
     patience = WebDriverWait(browser, 60)
-    best = (
-        "return [...document.querySelectorAll('.pixelwise-draw .answer span')].map(each => +each.textContent)"
-    )
+    spans = f"[...document.querySelectorAll('{DRAWING} .answer span')]"
+    best = f"return {spans}.map(each => +each.textContent)"
     patience.until(lambda _: browser.execute_script(best))
     scores = browser.execute_script(best)
     assert scores.index(max(scores)) == 3 and ink_of(browser) > 50  # the sample
     sample = ink_of(browser)
-    canvas = browser.find_element(By.CSS_SELECTOR, ".pixelwise-draw .ink")
+    canvas = browser.find_element(By.CSS_SELECTOR, f"{DRAWING} .ink")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
     hand = ActionChains(browser).move_to_element_with_offset(canvas, 0, -70).click_and_hold()
     hand.move_by_offset(-2, 70).move_by_offset(-2, 70).release().perform()
     patience.until(lambda _: ink_of(browser) != sample)
     patience.until(lambda _: (found := browser.execute_script(best)) and found.index(max(found)) == 1)
     assert 40 <= ink_of(browser) <= 80, "a line of twenty pixels, two or three wide"
-    browser.find_element(By.CSS_SELECTOR, ".pixelwise-draw button").click()
+    browser.find_element(By.CSS_SELECTOR, f"{DRAWING} button").click()
     patience.until(lambda _: ink_of(browser) == sample)
 
 
 def test_a_prediction_is_chosen_with_a_click_and_answered_in_the_next_cell(lab, browser, tmp_path_factory):
     asked = "from predictions import answered, predict\npredict('02.which-gate', '401', '422', '429')"
-    run_cells(browser, lab, tmp_path_factory, asked, "answered('02.which-gate')")
+    run_cells(browser, lab, tmp_path_factory, "chosen.ipynb", asked, "answered('02.which-gate')")
     patience = WebDriverWait(browser, 60)
-    patience.until(lambda _: count(browser, ".widget-toggle-button") == 3)
-    assert "You made no prediction" in browser.find_element(By.CSS_SELECTOR, ".jp-Notebook").text
-    browser.find_element(By.XPATH, "//button[contains(@class,'widget-toggle-button')][text()='422']").click()
+    buttons = f"{IN_FRONT} .widget-toggle-button"
+    patience.until(lambda _: count(browser, buttons) == 3)
+    assert "You made no prediction" in browser.find_element(By.CSS_SELECTOR, IN_FRONT).text
+    [button] = [one for one in browser.find_elements(By.CSS_SELECTOR, buttons) if one.text == "422"]
+    button.click()
     record = next(tmp_path_factory.getbasetemp().glob("jupyter*/repo")) / ".progress.json"
     patience.until(lambda _: record.exists() and '"422"' in record.read_text())
-    cell = browser.find_elements(By.CSS_SELECTOR, ".jp-CodeCell .cm-content")[1]
+    cell = browser.find_elements(By.CSS_SELECTOR, f"{IN_FRONT} .jp-CodeCell .cm-content")[1]
     cell.click()
     ActionChains(browser).key_down(Keys.CONTROL).send_keys(Keys.ENTER).key_up(Keys.CONTROL).perform()
     said = 'You said "422", but it is "401"'
-    patience.until(lambda _: said in browser.find_element(By.CSS_SELECTOR, ".jp-Notebook").text)
+    patience.until(lambda _: said in browser.find_element(By.CSS_SELECTOR, IN_FRONT).text)
 
 
 # ---- The progress page ----------------------------------------------------------------------------------
@@ -243,7 +257,7 @@ def shown_files(browser) -> list[str]:
 
 def test_it_opens_on_the_progress_page_among_the_labs_alone(lab, browser, tmp_path_factory):
     repo = next(tmp_path_factory.getbasetemp().glob("jupyter*/repo"))
-    for made_by_a_test in ("fails", "by_hand"):
+    for made_by_a_test in ("fails", "drawn", "chosen"):
         (repo / f"labs/{made_by_a_test}.ipynb").unlink(missing_ok=True)
     subprocess.run([sys.executable, repo / "labs/record.py"], env=own_record(repo), check=True)
     browser.get(f"{lab}/tree/PROGRESS.md?reset")  # where --LabApp.default_url leads
