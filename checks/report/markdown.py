@@ -72,10 +72,11 @@ def words(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """A code span: between more backticks than the text has in a row (CommonMark 6.1)."""
+    """A code span: between more backticks than the text has in a row (CommonMark 6.1). None can be empty:
+    where there is no text, it holds a space."""
     fence = "`" * (1 + longest_run(text))
     space = " " if re.search(r"^[` ]|[` ]$", text) else ""
-    return f"{fence}{space}{text}{space}{fence}"
+    return f"{fence}{space}{text or ' '}{space}{fence}"
 
 
 def fenced(text: str) -> str:

@@ -142,6 +142,12 @@ def test_no_text_becomes_an_element_of_the_page(grading, finished):
             )
 
 
+def test_an_empty_text_is_code_as_well_and_begins_none_that_a_later_text_ends():
+    _, line, _ = MarkdownIt("commonmark").parse(f"{markdown.code('')}, {markdown.words('`http://x.y')}")
+    codes = [child.content for child in line.children if child.type == "code_inline"]
+    assert codes == [" ", "`http://x.y"]
+
+
 @any_grading
 def test_no_text_becomes_markup_in_markdown(grading, finished):
     around, results = grading
