@@ -50,7 +50,7 @@ def test_no_forgery_gains_a_point_and_no_honest_answer_between_them_loses_one(tm
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
