@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class OnThePlatform(Grading):
-    """Grades where the machine is the sandbox; notebooks earn no points, and are not run again."""
+    """Grades where the machine is the sandbox; the labs are not judged there."""
 
     sandbox = Bare
 

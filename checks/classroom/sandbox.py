@@ -67,6 +67,11 @@ def in_fresh_network(argv: Sequence[str]) -> list[str]:
     return ["unshare", *apart, "--", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *map(str, argv)]
 
 
+def is_possible() -> None:
+    """Raises SandboxError, with the remedy, where a tool that sandboxes need is missing."""
+    _find("unshare", "ip", "bwrap", "prlimit", "setpriv")
+
+
 # ---- A sandbox -----------------------------------------------------------------------------------------
 
 

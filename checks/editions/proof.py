@@ -18,6 +18,8 @@ from checks.editions.walk import given_away, run_lab, unsolved, work
 LIMIT = (12, 5)  # requests, seconds: a window that is short, so that the proof takes half a minute
 MODES = ("false", "true")  # of DEBUG
 UNTOUCHED = "*.ipynb"  # the labs that are run with nothing written
+LABS = re.compile(r"(?m)^labs: (\d+) of (\d+) points$")  # what checks.labs prints last
+NOWHERE = "the labs cannot be judged here"  # what it says where there is no sandbox
 SECONDS = 900  # the longest that the proof may take
 
 SERVE = """import sys, server
@@ -42,7 +44,7 @@ QUESTIONS = (  # method, path, headers, body: every corner of the service, where
 def prove(editions: Path, tell) -> None:
     """Grade both editions, run the labs of the untouched student edition, and work them in order, all of it
     on copies. Raises ReleaseError."""
-    servers, graders, problems = {}, {}, []
+    servers, graders, counts, problems = {}, {}, {}, []
     with tempfile.TemporaryDirectory(prefix=".proof-", dir=editions) as scratch_name:
         scratch = Path(scratch_name)
         for copy, edition in (("instructor", "instructor"), ("student", "student"), ("worked", "student")):
@@ -67,6 +69,8 @@ def prove(editions: Path, tell) -> None:
             servers["worked", "true"] = _serve(scratch / "worked", "worked", "true")
             servers["worked", "true"].url = _url_of(servers["worked", "true"])
             yield grade("worked", "true")
+            counts["worked"] = _count(scratch, "worked")
+            yield counts["worked"]
 
         try:
             for edition in ("instructor", "student"):
@@ -77,13 +81,15 @@ def prove(editions: Path, tell) -> None:
                 found = _not_json(server, edition)
                 problems += [f"{edition} edition, DEBUG={debug}: {problem}" for problem in found]
             tell("every answer of both editions is JSON" if not problems else "an answer is not JSON")
-            waiting = iter(untouched)
+            counts["student"] = _count(scratch, "student")
+            waiting = iter([*untouched, counts["student"]])
             lanes = [worked(), *[iter([grade(*one)]) for one in list(servers)], waiting, waiting]
             side_by_side(lanes, tell, SECONDS)
             for lab, job in zip(labs, untouched):
                 problems += given_away(lab, job.text())
             reports = {of: _results(scratch, of, job) for of, job in graders.items()}
             problems += judge(reports, tell)
+            problems += judge_labs({of: job.text() for of, job in counts.items()}, tell)
             if ("worked", "true") in graders:
                 names = unsolved(scratch / "worked")
                 problems += [f"the labs were worked, and progress() counts no {name}" for name in names]
@@ -107,7 +113,7 @@ def _serve(folder: Path, edition: str, debug: str) -> Job:
 
 
 def _url_of(server: Job) -> str:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300  # of a busy machine
     while time.monotonic() < deadline:
         if found := re.search(r"listening on (http://\S+)", server.text()):
             return found[1]
@@ -126,6 +132,12 @@ def _grade(scratch: Path, edition: str, debug: str, server: Job) -> Job:
         command += ["--unit", "deploy/pixelwise.service"]
     title = f"graded the {edition} edition with DEBUG={debug}"
     return Job(title, command, scratch / edition, SECRET_API_KEY=server.key)
+
+
+def _count(scratch: Path, edition: str) -> Job:
+    """What the exercises of the labs are worth, as the grading of a class counts them."""
+    command = ["-m", "checks.labs", scratch / edition]
+    return Job(f"counted the points of the labs in the {edition} edition", command, scratch / "instructor")
 
 
 def _results(scratch: Path, of: tuple[str, str], job: Job) -> list[dict]:
@@ -153,6 +165,28 @@ def _not_json(server: Job, edition: str) -> list[str]:
             problems.append(f"{asked} gets no JSON: {problem!r:.200}")
         finally:
             connection.close()
+    return problems
+
+
+def judge_labs(told: dict[str, str], tell) -> list[str]:
+    """What is wrong with what checks.labs said: 0 before anything is written, and all of it after."""
+    counts = {of: [*map(int, found.groups())] for of, text in told.items() if (found := LABS.search(text))}
+    if all(NOWHERE in text for text in told.values()):
+        tell(f"the points of the labs were not counted: {told['student'].strip()}")
+        return []
+    problems = [
+        f"the labs of the {of} edition were not judged:\n{told[of][-2000:]}" for of in told.keys() - counts
+    ]
+    if counts.get("student", [0])[0]:
+        problems.append(f"student edition: labs have points with nothing written:\n{told['student'][-2000:]}")
+    if "worked" in counts and counts["worked"][0] != counts["worked"][1]:
+        problems.append(f"worked edition: labs lack points:\n{told['worked'][-2000:]}")
+    if not problems:
+        tell(
+            "; ".join(
+                f"labs of the {of} edition: {one} of {most} points" for of, (one, most) in counts.items()
+            )
+        )
     return problems
 
 

@@ -220,6 +220,7 @@ def test_both_editions_are_what_they_have_to_be_and_all_labs_can_be_worked(prove
     assert "every answer of both editions is JSON" in told
     assert re.search(r"has 0 of the \d\d exercise points", told)
     assert re.search(r"has all of them, and [1-9]\d* points of m5", told)
+    assert "labs of the student edition: 0 of 34 points; labs of the worked edition: 34 of 34 points" in told
     worked = re.findall(r"worked labs/(\d\d).*", told)
     assert (
         worked == ["00", "01", "02", "03", "04", "05", "06"]
@@ -253,6 +254,24 @@ def test_the_proof_fails_where_a_student_is_stuck_or_is_given_a_point(editions, 
         proof.prove(editions, print)
     assert "labs/02, cell x: does not end with ✓" in str(failed.value)
     assert "cell pick-verb-check: says ✓ with nothing written. It printed:\n    ✓ it is" in str(failed.value)
+
+
+def test_the_proof_fails_where_labs_have_points_too_early_or_lack_some_in_the_end():
+    def said(student: str, worked: str) -> list[str]:
+        return proof.judge_labs({"student": student, "worked": worked}, told.append)
+
+    none, some, every = (f"…\nlabs: {count} of 34 points\n" for count in (0, 33, 34))
+    told = []
+    assert said(none, every) == [] and told == [
+        "labs of the student edition: 0 of 34 points; labs of the worked edition: 34 of 34 points"
+    ]
+    assert said(some, every)[0].startswith("student edition: labs have points with nothing written")
+    assert said(none, some)[0].startswith("worked edition: labs lack points")
+    assert said(none, "Traceback")[0].startswith("the labs of the worked edition were not judged:\nTraceback")
+    broken = "No module named checks.labs"
+    assert len(said(broken, broken)) == 2, "that is no missing sandbox"
+    missing = "the labs cannot be judged here: bwrap missing"
+    assert said(missing, missing) == [] and told[-1].endswith("bwrap missing")
 
 
 def results(**statuses: str) -> dict:
