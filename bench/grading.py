@@ -7,6 +7,7 @@ machine gives the same bytes.
 
     --count 100      submissions            --limit 30/minute   the servers' rate limit
     --jobs N         under way at once      --no-dask           leave the cluster out
+    --labs               every submission is the kit's server with all labs solved, which cost processor time
     --download moodle    in the shape of an LMS's download (or flat, canvas), every second one packed oddly
 """
 
@@ -23,9 +24,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "classroom"
 
 import lms  # noqa: E402
 from faulty.faults import FAULTS  # noqa: E402
+from tree import copy_to  # noqa: E402
 
 from checks import grade  # noqa: E402
 from checks.classroom import records, turns  # noqa: E402
+from checks.editions.walk import fill  # noqa: E402
 from checks.kit import core, grading  # noqa: E402
 
 CORRECT = "correct"
@@ -110,6 +113,16 @@ def make_class(folder: Path, faults: list[str]) -> dict[str, str]:
     return students
 
 
+def make_solved_class(folder: Path, count: int) -> dict[str, str]:
+    """A class in which everybody has the kit's server, and all labs solved; returns {student: CORRECT}."""
+    students = {f"{number:03} solved": CORRECT for number in range(count)}
+    for student in students:
+        copy_to(folder / student, without=("tests/", "bench/", "checks/"))
+        for lab in (folder / student / "labs").glob("*.ipynb"):
+            fill(lab, ROOT / "labs" / lab.name)
+    return students
+
+
 def faults_for(count: int) -> list[str]:
     """So many faults of the table, spread over it, and the correct server; the slowest first."""
     names = [CORRECT, *FAULTS]
@@ -135,13 +148,17 @@ def wrong_grades(out: Path, students: dict[str, str]) -> list[str]:
     for student, fault in students.items():
         grade_ = records.grade_of(records.load(out / student))
         failed, blocked = expected(fault)
+        labs = grade_.get("labs", {"earned": 0, "points": 0})
         with_status = {
             status: {name for name, one in grade_["checks"].items() if one["status"] == status}
             for status in (core.PASSED, core.FAILED, core.UNSTABLE, core.UNCHECKED)
         }
         found = with_status[core.FAILED] | with_status[core.UNSTABLE]
+        found = {name for name in found if not name.startswith("lab")}
         if grade_["status"] != records.GRADED:
             problems.append(f"{student}: {grade_['why']}")
+        elif labs["earned"] != labs["points"]:
+            problems.append(f"{student}: {labs['earned']:g} of {labs['points']:g} in the labs")
         elif found != failed:
             problems.append(f"{student}: failed {sorted(found)} instead of {sorted(failed)}")
         elif with_status[core.UNCHECKED] - blocked and "m3.the server is still there" not in failed:
@@ -149,11 +166,18 @@ def wrong_grades(out: Path, students: dict[str, str]) -> list[str]:
     return problems
 
 
+def processor_time() -> float:
+    """Seconds of all processors since the machine started: what else runs on it counts as well."""
+    user, nice, system, *_ = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:])
+    return (user + nice + system) / os.sysconf("SC_CLK_TCK")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--labs", action="store_true")
     parser.add_argument("--limit", default="30/minute")
     parser.add_argument("--jobs", type=int, default=turns.default_jobs())
     parser.add_argument("--download", choices=["moodle", "flat", "canvas"])
@@ -162,7 +186,10 @@ def main() -> int:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = asked.keep or Path(scratch)
-        students = make_class(folder / "class", faults_for(asked.count))
+        if asked.labs:
+            students = make_solved_class(folder / "class", asked.count)
+        else:
+            students = make_class(folder / "class", faults_for(asked.count))
         if asked.download:
             made = folder / "class"
             handed_in = {student: made / student for student in students}
@@ -177,7 +204,7 @@ def main() -> int:
             "--fresh",
             "--out",
         ]
-        began = time.monotonic()
+        began, used = time.monotonic(), processor_time()
         grade.main([*line, str(folder / "grades"), "--jobs", str(asked.jobs)])
         took = time.monotonic() - began
         problems = wrong_grades(folder / "grades", students)
@@ -188,6 +215,9 @@ def main() -> int:
         cores = len(os.sched_getaffinity(0))
         longest = max(record["seconds"]["total"] for record in found)
         print(f"{took:.0f} s in all; own times: {own:.0f} s, the longest {longest:.0f} s")
+        if asked.labs:
+            in_labs = sum(record["seconds"]["labs"] for record in found)
+            print(f"  {in_labs:.0f} s in the labs; {processor_time() - used:.0f} s of processor time in all")
         print(f"  {took / (own / asked.jobs):.2f} times the own times divided by the {asked.jobs} under way")
         print(f"  {took / (own / cores):.2f} times the own times divided by the {cores} cores")
         same = True
