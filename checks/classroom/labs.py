@@ -28,7 +28,7 @@ labkit.run = lambda command, cell, seconds, **more: labkit.run_for_less(
     command, cell, max(seconds, {seconds}), **more
 )
 """
-STARTS = 8  # of a kernel, for one lab: an exercise that ends it takes no other with it
+STARTS = 4  # of a kernel, for one lab: an exercise that ends it takes no other with it
 SHOWS = {"answered", "by_hand", "chart", "check", "complaints", "expect", "field", "figure", "gaps", "hint"}
 SHOWS |= {"predict", "print", "progress", "reflections", "show", "show_answer", "show_code"}
 METHODS = {"link", "log"}  # of a server: they show something as well

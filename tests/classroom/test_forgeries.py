@@ -34,7 +34,7 @@ def test_no_forgery_gains_a_point_and_no_honest_answer_between_them_loses_one(tm
     written, checks = {"first": "x = 41"}, []
     for number, (name, source) in enumerate(FORGERIES.items()):
         written[name] = f"NAME, FILE = {name!r}, {str(tmp_path)!r}\n{source}"
-        if number % 10 == 9:
+        if number % 10 == 9 and number < 50:  # behind them are those that end their kernel
             written[f"honest {number}"] = "x = 41"
     cells = [{"source": START, "of": "", "first": True, "last": True}]
     for number, (name, source) in enumerate(written.items()):
