@@ -499,7 +499,7 @@ lab_options() {
 
 # most tests wait (for a window of the limit, for a machine to boot), so there are two workers a core
 side_by_side() {
-  "$PYTHON" -m pytest -m 'not alone' --numprocesses $((2 * $(nproc))) --dist loadscope --no-loadscope-reorder "$@"
+  "$PYTHON" -m pytest -m 'not alone' --numprocesses $((3 * $(nproc))) --dist loadscope --no-loadscope-reorder "$@"
 }
 
 main() {
