@@ -206,7 +206,7 @@ class Machine:
             input=given or "",
             capture_output=True,
             text=True,
-            timeout=600 if words == ("up",) else 120,  # the first `up` builds the image
+            timeout=600,  # the first `up` builds the image; and a set-up may take long beside other work
         )
         told = (
             f"box {' '.join(words)[:80]} ended with {done.returncode}: {(done.stderr + done.stdout)[-1500:]}"
