@@ -250,7 +250,7 @@ def test_a_wrong_folder_is_refused_with_the_right_one(tmp_path, capsys):
     for folder, told in {
         "grades": "holds grades, and no sources: name the folder that was graded",
         "one": "is one submission: name the folder that holds everybody's",
-        "nothing": "there is no folder",
+        "nothing": "is no folder, and no zip as Moodle or Canvas makes it",
     }.items():
         assert likeness.main([str(tmp_path / folder), "-o", str(tmp_path / "x.html")]) == 2
         assert told in capsys.readouterr().err
