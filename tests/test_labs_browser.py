@@ -69,6 +69,7 @@ def lab(tmp_path_factory, prod):
     words = ["--no-browser", "--allow-root", "--port=0", "--IdentityProvider.token=", "--ip=127.0.0.1"]
     words += ["--LabApp.extension_manager=readonly", *from_setup("lab_options")]
     words += [f"--LabApp.extra_labextensions_path={ours / 'labextensions'}"]
+    words += ["--KernelManager.transport=ipc"]  # a port may be taken while a kernel starts
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", *words, folder / "repo/labs"],

@@ -366,8 +366,8 @@ def test_what_was_earned_before_the_time_limit_stands(tmp_path, capsys):
     assert grade.main([*line, "--seconds", "25"]) == 0
     record = records.load(tmp_path / "grade")
     assert record["why"].startswith("over its time limit of 25 s: what was not reached could not be checked")
-    assert record["report"]["results"][0]["status"] == "passed"
-    assert record["report"]["results"][-1]["status"] == "could not be checked"
+    told = [result["status"] for result in record["report"]["results"]]
+    assert set(told) == {"passed", "could not be checked"}
     assert "---- python server.py with DEBUG=false" in (tmp_path / "grade" / "server.log").read_text()
     assert "Not all was graded: over its time limit" in (tmp_path / "grade" / "report.md").read_text()
     assert "not all was graded" in capsys.readouterr().out

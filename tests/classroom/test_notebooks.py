@@ -61,7 +61,9 @@ def test_no_file_of_a_submission_is_imported_in_the_place_of_labkit(tmp_path):
             (theirs / name).write_text("mine")
     kit = notebooks.copy_for_kernels(theirs, ROOT, tmp_path / "kit")
     asks = "import labkit, requests, colorsys\nfor one in (labkit, requests, colorsys): print(one.__file__)"
-    done = subprocess.run([sys.executable, "-c", asks], cwd=kit / "labs", capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", asks], cwd=kit / "labs", capture_output=True, text=True
+    )
     labkit, *installed = map(Path, done.stdout.split())
     assert labkit == kit / "labs" / "labkit.py" and len(installed) == 2
     assert not [one for one in installed if kit in one.parents]

@@ -10,6 +10,7 @@ import pytest
 
 from checks.classroom import the_class, turns, worker
 from checks.classroom.handed_in import HandedIn
+from checks.classroom.under_way import UnderWay
 from checks.classroom.turns import Turn
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,6 +124,7 @@ def test_who_grades_a_class_is_told_how_many_are_under_way(monkeypatch, capsys, 
     students = {name: HandedIn((("", tmp_path),)) for name in ("ada", "ben")}
     folders = {name: tmp_path / name for name in students}
     arguments = argparse.Namespace(fresh=True, seconds=600, jobs=asked, dask="")
-    the_class.grade_class(students, folders, {"limit": "30/minute", "milestone": "", "seed": 1}, arguments)
+    options = {"limit": "30/minute", "milestone": "", "seed": 1}
+    the_class.grade_class(students, folders, options, arguments, UnderWay(None, students))
     assert f"2 to grade, at most {told}" in capsys.readouterr().out
     assert jobs[0] == (asked or 7)
