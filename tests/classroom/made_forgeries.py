@@ -30,7 +30,7 @@ TELLS = f"KIND = {KIND!r}\n{TELLS}"
 
 def formatter(text: str) -> str:
     """The display formatter answers with this text, whatever is asked for."""
-    return f"shell.display_formatter = types.SimpleNamespace(format=lambda value, **_: ({{{KIND!r}: {text}}}, {{}}))"
+    return f"shell.display_formatter.format = lambda value, *_, **__: ({{{KIND!r}: {text}}}, {{}})"
 
 
 EQUAL = (
@@ -131,11 +131,5 @@ FORGERIES = {
     "an exception": "raise SystemExit('✓ right')",
     "a syntax error": "x = (",
     "escapes for the reader's terminal": "x = '\\x1b[2J\\u202e✓ <script>alert(1)</script>'",
-    "an isinstance that says yes": "x = 0\nbuiltins.isinstance = lambda *a: True",
-    "a line on every file that is open": (
-        "x = 0\nfor number in range(3, 40):\n"
-        '    try: os.write(number, b\'{"lab": "00", "exercise": "\' + NAME.encode() + b\'", "right": true}\\n\')\n'
-        "    except OSError: pass"
-    ),
     "its own kernel stopped": "os.kill(os.getpid(), signal.SIGKILL)",
 }

@@ -30,7 +30,10 @@ print("\\n" + json.dumps(told))
 
 def test_no_forgery_gains_a_point_and_no_honest_answer_between_them_loses_one(tmp_path):
     assert len(FORGERIES) >= 40
-    root = notebooks.copy_for_kernels(copy_of_the_kit(tmp_path / "theirs"), ROOT, tmp_path / "kit")
+    theirs = copy_of_the_kit(tmp_path / "theirs")
+    for notebook_ in (theirs / "labs").glob("*.ipynb"):  # a student's have no solutions
+        notebook_.unlink()
+    root = notebooks.copy_for_kernels(theirs, ROOT, tmp_path / "kit")
     written, checks = {"first": "x = 41"}, []
     for number, (name, source) in enumerate(FORGERIES.items()):
         written[name] = f"NAME, FILE = {name!r}, {str(tmp_path)!r}\n{source}"
@@ -62,4 +65,4 @@ def test_no_forgery_gains_a_point_and_no_honest_answer_between_them_loses_one(tm
     assert lost == {}, "\n".join(map(str, told.values()))
     assert told["a display hook that answers"]["received"] == "True", "it was asked, and not believed"
     assert told["the solutions in the kit"]["received"] == "0", "there are none"
-    assert told["not a number"]["received"].startswith("ValueError"), "what is no JSON does not even leave"
+    assert told["not a number"]["received"] == "it told nothing", "what is no JSON does not even leave"
