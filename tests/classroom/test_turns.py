@@ -10,8 +10,8 @@ import pytest
 
 from checks.classroom import the_class, turns, worker
 from checks.classroom.handed_in import HandedIn
-from checks.classroom.under_way import UnderWay
 from checks.classroom.turns import Turn
+from checks.classroom.under_way import UnderWay
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -120,7 +120,7 @@ def test_who_grades_a_class_is_told_how_many_are_under_way(monkeypatch, capsys, 
     jobs = []
     monkeypatch.setattr(the_class, "compile_what_servers_import", lambda: None)
     monkeypatch.setattr(the_class, "default_jobs", lambda: 7)
-    monkeypatch.setattr(the_class, "run_all", lambda tasks, most, dask: jobs.append(most) or iter(()))
+    monkeypatch.setattr(the_class, "run_all", lambda tasks, most, *_: jobs.append(most) or iter(()))
     students = {name: HandedIn((("", tmp_path),)) for name in ("ada", "ben")}
     folders = {name: tmp_path / name for name in students}
     arguments = argparse.Namespace(fresh=True, seconds=600, jobs=asked, dask="")
