@@ -499,7 +499,7 @@ lab_options() {
 
 # most tests wait (for a window of the limit, for a machine to boot), so there are two workers a core
 side_by_side() {
-  "$PYTHON" -m pytest -m 'not alone' --numprocesses $((3 * $(nproc))) --dist loadscope --no-loadscope-reorder "$@"
+  "$PYTHON" -m pytest -m 'not alone' --numprocesses $((2 * $(nproc))) --dist loadscope --no-loadscope-reorder "$@"
 }
 
 main() {
@@ -564,7 +564,7 @@ main() {
       elif [ $# -gt 1 ]; then
         "$PYTHON" -m pytest "${@:2}"
       else
-        say "running them all, on $(nproc) cores (half an hour on two)"
+        say "running them all, on $(nproc) cores (a quarter of an hour on two, and more the first time)"
         side_by_side --cov --cov-report=
         say "and, with nothing beside them, those that measure a server by the clock"
         "$PYTHON" -m pytest -m alone --cov --cov-append --cov-report=

@@ -597,9 +597,10 @@ def test_of_two_builds_at_once_one_waits(copy_of_box, tmp_path):
         for out in [(tmp_path / name).open("w") for name in ("a", "b")]
     ]  # fmt: skip
     said = lambda: (tmp_path / "a").read_text() + (tmp_path / "b").read_text()  # noqa: E731
-    await_that((tmp_path / "begun").exists, "a build has begun")
+    begun = tmp_path / "begun"  # is there a moment before there is something in it
+    await_that(lambda: begun.exists() and begun.read_text(), "a build has begun")
     await_that(lambda: "another box command builds the image" in said(), "the other says that it waits")
-    assert (tmp_path / "begun").read_text() == "x\n"
+    assert begun.read_text() == "x\n"
     (tmp_path / "go").touch()
     assert [build.wait(120) for build in builds] == [1, 1]
     assert (tmp_path / "ended").read_text() == "x\nx\n"
