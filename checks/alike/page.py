@@ -6,7 +6,6 @@ from pathlib import Path
 from checks.alike.pairs import Alike, Place, lines_of, places
 from checks.alike.tokens import CODE, WORDS
 from checks.alike.work import Work
-from checks.report.model import clean
 from checks.report.pieces import Markup, Pieces, join, running
 
 PLACES = 12  # of a pair, the largest; and lines of one of them
@@ -17,10 +16,7 @@ PIECES = Pieces(Path(__file__).with_name("alike.html"))
 
 def fill(piece: str, **values) -> Markup:
     """A piece of alike.html; all that is no markup is cleaned, and escaped."""
-    plain = {
-        name: value if isinstance(value, Markup) else clean(str(value)) for name, value in values.items()
-    }
-    return Markup(PIECES.fill(piece, **plain).removesuffix("\n"))
+    return Markup(PIECES.fill_cleaned(piece, **values).removesuffix("\n"))
 
 
 def likeness_page(

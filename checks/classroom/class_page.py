@@ -10,21 +10,13 @@ from checks.classroom.exercises import EXERCISES
 from checks.classroom.records import GRADED, NOT_YET
 from checks.kit.core import PASSED, UNCHECKED
 from checks.kit.grading import all_checks, in_order
-from checks.report.model import MARKS, WRONG, clean
+from checks.report.model import MARKS, WRONG
 from checks.report.pieces import Markup, Pieces, join
 
 BINS = 10  # of the histogram
 SHOWN = 15  # checks that lost points, before the reader has to ask for more
 PIECES = Pieces(Path(__file__).with_name("class.html"))
-
-
-def fill(piece: str, **values) -> Markup:
-    """A piece of class.html; all that is no markup is cleaned, and escaped."""
-    return PIECES.fill(piece, **{name: _plain(value) for name, value in values.items()})
-
-
-def _plain(value):
-    return value if isinstance(value, Markup) else clean(str(value))
+fill = PIECES.fill_cleaned
 
 
 def class_page(grades: list[dict], details: dict[str, str] = {}, changes: dict[str, list] = {}) -> Markup:  # noqa: B006
@@ -65,11 +57,6 @@ def links(names: Iterable[str]) -> Markup:
     return Markup(", ".join(map(link, sorted(names))))
 
 
-def _section(piece: str, items: Iterable[str], **values) -> Markup:
-    items = join(items)
-    return fill(piece, items=items, **values) if items else Markup("")
-
-
 def _problems(grades: list[dict], details: dict[str, str]) -> Markup:
     items = [
         fill(
@@ -80,7 +67,7 @@ def _problems(grades: list[dict], details: dict[str, str]) -> Markup:
         )
         for grade in grades
     ]
-    return _section("problems", items, count=len(items))
+    return PIECES.section("problems", items, count=len(items))
 
 
 def _bin(grade: dict) -> int:
@@ -167,7 +154,7 @@ def _lost(graded: list[dict]) -> Markup:
             fill("loss", **_told(name), **bars, lost=f"{failed:g}", more=f"{unchecked:g}", who=join(who))
         )
     rest = fill("rest", items=join(items[SHOWN:]), count=len(items) - SHOWN) if items[SHOWN:] else Markup("")
-    return _section("lost", items[:SHOWN], rest=rest)
+    return PIECES.section("lost", items[:SHOWN], rest=rest)
 
 
 def clusters(graded: list[dict]) -> list[tuple[tuple[str, ...], list[str]]]:
@@ -194,7 +181,7 @@ def _clusters(graded: list[dict]) -> Markup:
     ]
     if alone:
         items.append(fill("alone", count=len(alone), students=links(alone)))
-    return _section("clusters", items)
+    return PIECES.section("clusters", items)
 
 
 def _extremes(graded: list[dict]) -> Markup:
@@ -215,7 +202,7 @@ def _extremes(graded: list[dict]) -> Markup:
         )
         if names
     ]
-    return _section("extremes", parts)
+    return PIECES.section("extremes", parts)
 
 
 def _changes(changes: dict[str, list]) -> Markup:
@@ -224,7 +211,7 @@ def _changes(changes: dict[str, list]) -> Markup:
         for name, differing in sorted(changes.items())
         for what, old, new in differing
     ]
-    return _section("changes", items)
+    return PIECES.section("changes", items)
 
 
 def _students(grades: list[dict]) -> Markup:

@@ -7,6 +7,8 @@ from html import escape
 from pathlib import Path
 from string import Template
 
+from checks.report.model import clean
+
 BASE = Path(__file__).with_name("base.html")
 LOADS_NOTHING = "default-src 'none';"  # what base.html allows; a page that runs a script of ours adds to it
 
@@ -27,6 +29,18 @@ class Pieces:
             name: text if isinstance(text, Markup) else escape(str(text)) for name, text in values.items()
         }
         return Markup(self.pieces[piece].substitute(escaped))
+
+    def fill_cleaned(self, piece: str, **values) -> Markup:
+        """The same; all that is no markup is cleaned before."""
+        cleaned = {
+            name: text if isinstance(text, Markup) else clean(str(text)) for name, text in values.items()
+        }
+        return self.fill(piece, **cleaned)
+
+    def section(self, piece: str, items: Iterable[Markup], **values) -> Markup:
+        """A piece around these items; nothing where there are none."""
+        items = join(items)
+        return self.fill_cleaned(piece, items=items, **values) if items else Markup("")
 
     def page(self, title: str, **values) -> Markup:
         """The whole page; it loads nothing and runs nothing."""

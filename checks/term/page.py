@@ -1,7 +1,6 @@
 """term.html: how the term goes, on one page that loads nothing and runs nothing."""
 
 import statistics
-from collections.abc import Iterable
 from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
@@ -19,12 +18,7 @@ from checks.term.table import decided
 PIECES = Pieces(Path(__file__).with_name("term.html"))
 SHOWN = 15  # checks and exercises that stop most
 WIDTH, HEIGHT, TOP = 576, 120, 16  # of a curve, in the units of its picture
-
-
-def fill(piece: str, **values) -> Markup:
-    """A piece of term.html; all that is no markup is cleaned, and escaped."""
-    told = {name: one if isinstance(one, Markup) else clean(str(one)) for name, one in values.items()}
-    return PIECES.fill(piece, **told)
+fill = PIECES.fill_cleaned
 
 
 def term_page(term: Term, now: datetime) -> Markup:
@@ -41,20 +35,15 @@ def term_page(term: Term, now: datetime) -> Markup:
         heading=clean(title),
         zone=clean(f"Times are those of {term.rules.zone or 'UTC'}."),
         facts=join(fill("fact", name=name, value=value) for name, value in facts.items()),
-        told=_section("told", (fill("sentence", text=one) for one in book.told), count=len(book.told)),
-        curves=_section("curves", [_curve(term, curve_of(term, name)) for name in term.worth]),
+        told=PIECES.section("told", (fill("sentence", text=one) for one in book.told), count=len(book.told)),
+        curves=PIECES.section("curves", [_curve(term, curve_of(term, name)) for name in term.worth]),
         behind=_behind(term, now),
-        absent=_section(
+        absent=PIECES.section(
             "absent", (fill("absentee", name=one.student.name) for one in absent), count=len(absent)
         ),
         stops=_stops(term),
         students=join(_student(term, one) for one in sorted(standings, key=_by_points)),
     )
-
-
-def _section(piece: str, items: Iterable[str], **values) -> Markup:
-    items = join(items)
-    return fill(piece, items=items, **values) if items else Markup("")
 
 
 # ---- Curves ----------------------------------------------------------------------------------------------
@@ -148,7 +137,7 @@ def _behind(term: Term, now: datetime) -> Markup:
         for one, missing in found
         if term.book.attempts[one.student.id]  # who has nothing at all is listed apart
     ]
-    return _section("behind", items, count=len(items))
+    return PIECES.section("behind", items, count=len(items))
 
 
 def _stops(term: Term) -> Markup:
@@ -164,7 +153,7 @@ def _stops(term: Term) -> Markup:
         )
         for name, count, asked in stops(term)[:SHOWN]
     ]
-    return _section("stops", items)
+    return PIECES.section("stops", items)
 
 
 def _student(term: Term, one: Standing) -> Markup:
