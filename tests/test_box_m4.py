@@ -64,7 +64,7 @@ restart() { systemctl daemon-reload; systemctl restart pixelwise; }
 as_produser() { sudo -u produser sh -ec "git config user.name p; git config user.email p@prod; $1"; }
 
 systemctl stop 'pixelwise*'
-rm -rf /etc/systemd/system/{,*.wants/}pixelwise* /run/systemd/system/pixelwise* .git
+rm -rf /{etc,run}/systemd/system/{,*.wants/}pixelwise* .git
 cp -a /root/good/pixelwise.service $unit
 cp -a /root/good/.git /root/good/.env .
 key=$(tr -d - </proc/sys/kernel/random/uuid)
