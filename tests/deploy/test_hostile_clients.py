@@ -71,6 +71,11 @@ def test_clients_that_send_nothing_but_empty_lines(besiege):
 def test_a_flood_of_connections_from_one_address(besiege):
     held = []
 
+    def refused(one):
+        one.settimeout(wire.PATIENCE)
+        with suppress(ConnectionError):
+            return b" 503 " in one.recv(100)
+
     def connect(source):
         for one in [one for one in held if hung_up(one)] if len(held) > 400 else ():
             held.remove(one)
@@ -83,8 +88,8 @@ def test_a_flood_of_connections_from_one_address(besiege):
         for _ in range(300):
             with suppress(OSError):
                 connect(ATTACKERS[0])
-        held[-1].settimeout(wire.PATIENCE)
-        assert b" 503 " in held[-1].recv(100), "one address has more than its places"
+        # the last at once, unless the machine stood still for so long that some places were free again
+        assert any(map(refused, reversed(held))), "one address has more than its places"
         siege.flood(connect, count=1)
         siege.hold(1.5)
         siege.end()
