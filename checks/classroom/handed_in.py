@@ -18,7 +18,8 @@ HASHED_WHOLE = 64 * 1024 * 1024  # bytes of a file; of a larger one, its size an
 # What systems leave behind, and nobody has handed in.
 CLUTTER = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 # "Ada Lovelace_4711_assignsubmission_file_block5.zip", or a folder without the file's name: Moodle.
-MOODLE = re.compile(r"(?P<who>.+_\d+)_assignsubmission_(?P<what>file|onlinetext)_?(?P<file>.*)")
+# Who is in no group hands in as "Default group", which has no number.
+MOODLE = re.compile(r"(?P<who>.+?)_assignsubmission_(?P<what>file|onlinetext)_?(?P<file>.*)")
 # "lovelaceada_LATE_123_456_block5-1.zip", with the numbers of the student and of the submission: Canvas.
 CANVAS = re.compile(r"(?P<who>[^_]+)(?:_LATE)?(?P<number>_\d+)_\d+_(?P<file>.+)")
 
@@ -30,10 +31,12 @@ class Usage(Exception):
 @dataclass(frozen=True)
 class HandedIn:
     """What a student handed in. parts: (name inside, path) each; the name is "" where one folder or archive
-    is all of it. why: why it cannot be graded, where that is plain before anything is read."""
+    is all of it. why: why it cannot be graded, where that is plain before anything is read. dated: whether
+    the times of its files say when it was handed in; what an LMS packs has the time of the download."""
 
     parts: tuple[tuple[str, Path], ...]
     why: str = ""
+    dated: bool = True
 
     def digest(self) -> str:
         """SHA-256, in hex, of all that it holds. Raises OSError where something cannot be read."""
@@ -110,13 +113,14 @@ def find_submissions(folder: Path) -> dict[str, HandedIn]:
     found: dict[str, HandedIn] = {}
     for who, group in groupby(sorted(told, key=itemgetter(0)), key=itemgetter(0)):
         parts = tuple((name, path) for _, name, path in group)
+        dated = not any(path in canvas or MOODLE.fullmatch(path.name) for _, path in parts)
         if len(parts) == 1 and is_archive(parts[0][1].name):
             parts = (("", parts[0][1]),)  # it is all of it, and need not be called anything
         who = f"{who} (handed in)" if who in TAKEN or who.strip() in ("", ".", "..") else who
         try:
-            found[who] = HandedIn(parts, _why_not(parts))
+            found[who] = HandedIn(parts, _why_not(parts), dated)
         except OSError as problem:
-            found[who] = HandedIn(parts, unreadable(problem))
+            found[who] = HandedIn(parts, unreadable(problem), dated)
     return dict(sorted(found.items()))
 
 

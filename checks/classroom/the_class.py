@@ -49,7 +49,8 @@ def note(folder: Path, record: dict, handed_in: HandedIn, given) -> None:
         return
     paths = [path for _, path in handed_in.parts]
     try:
-        attempts.keep(folder, grade_of(record), attempts.received(paths, given and given(record["name"])))
+        when = attempts.received(paths, given and given(record["name"]), handed_in.dated)
+        attempts.keep(folder, grade_of(record), when)
     except OSError as problem:
         STOP.set()
         raise Unwritten(cannot_write(problem, folder)) from None
@@ -186,6 +187,16 @@ def tell_who_is_new(out: Path, submissions) -> None:
         )
 
 
+def tell_whose_time_is_unknown(submissions: dict[str, HandedIn], folders: dict[str, Path]) -> None:
+    """Say of whom nobody knows when they handed in, although a term is kept."""
+    kept = {name: attempts.kept(folders[name]) for name in submissions}
+    if unknown := [name for name, found in kept.items() if found and not all(one["at"] for one in found)]:
+        Plain(Console(highlight=False), 0, 0).say(
+            "nobody knows when this was handed in, so that it is late for nothing: "
+            f"{clean(', '.join(unknown))}. A download of Moodle or Canvas does not say it: --received does"
+        )
+
+
 def command_class(path: Path, asked, options: dict) -> int:
     """Grade a class, write its pages, and say what came of it; returns the exit status."""
     if not asked.out:
@@ -200,7 +211,7 @@ def command_class(path: Path, asked, options: dict) -> int:
     folders = {name: asked.out / name for name in submissions}
     prepare(asked.out)
     try:
-        course_of(asked.out)
+        roster, _ = course_of(asked.out)
     except Unclear as problem:
         raise Usage(f"{problem}") from None
     options["seed"] = keep_seed((asked.out,), asked.seed)
@@ -213,6 +224,8 @@ def command_class(path: Path, asked, options: dict) -> int:
         raise Unwritten(cannot_write(problem, asked.out)) from None
     console = Console(highlight=False)
     tell_changes(console, changes)
+    if roster:
+        tell_whose_time_is_unknown(submissions, folders)
     count = {status: [g for g in grades if g["status"] == status] for status in (GRADED, NOT_GRADED, NOT_YET)}
     console.print(
         f"{len(count[GRADED])} graded, {len(count[NOT_GRADED])} could not be graded: "

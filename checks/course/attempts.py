@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from checks.course.roster import words
 from checks.course.tables import Unclear, need, table_of
 from checks.report.model import clean
 
@@ -34,15 +35,15 @@ class Received:
     source: str
 
 
-def received(paths: list[Path], given: datetime | None = None) -> Received | None:
+def received(paths: list[Path], given: datetime | None = None, dated: bool = True) -> Received | None:
     """When these files and folders were handed in: as it is given; else the time of the last commit, which
-    the student's clock made; else of the newest file. None where there is none of them."""
+    the student's clock made; else, where they are dated, of the newest file. None where nobody knows."""
     if given:
         return Received(given.astimezone(UTC).replace(microsecond=0), GIVEN)
     try:
         if len(paths) == 1 and (at := committed(paths[0])):
             return Received(at, COMMIT)
-        times = [_changed(path) for path in paths]
+        times = [_changed(path) for path in paths if dated]
         return Received(datetime.fromtimestamp(int(max(times)), UTC), MTIME) if times else None
     except (OSError, ValueError, OverflowError):
         return None
@@ -78,10 +79,11 @@ def given(text: str, zone: ZoneInfo | None = None) -> Callable[[str], datetime |
 
 
 def _of_moodle(rows: list[dict[str, str]], zone: ZoneInfo | None, file: Path) -> Callable:
-    """Moodle names a submission by the number of its Identifier (mod/assign/gradingtable.php)."""
+    """Moodle calls a submission by a name and the number of its Identifier (mod/assign/gradingtable.php), or
+    by a group and the number of that, which may be somebody's Identifier as well."""
     if zone is None:
         raise Unclear(f'{file} does not say whose clock it shows: add zone = "Europe/Berlin" to course.toml')
-    times = {}
+    times, groups = {}, {}
     for row in rows:
         if row[SUBMITTED].strip("-"):  # else nothing came in
             try:
@@ -91,8 +93,20 @@ def _of_moodle(rows: list[dict[str, str]], zone: ZoneInfo | None, file: Path) ->
                     f"{file}: {clean(row[SUBMITTED])!r} is no time in English: download it with Moodle in "
                     "English, and do not save it with a spreadsheet before"
                 ) from None
-            times[re.sub(r"\D+", "", row["identifier"])] = shown.replace(tzinfo=zone)
-    return lambda name: times.get(name.rpartition("_")[2])
+            at, group = shown.replace(tzinfo=zone), _joined(row.get("group", ""))
+            times[re.sub(r"\D+", "", row["identifier"])] = (_joined(row.get("full name", "")), at)
+            groups |= {group: at} if group else {}
+
+    def when(submission: str) -> datetime | None:
+        name, _, number = submission.rpartition("_")
+        known = number in times and times[number][0] in _joined(name)
+        return times[number][1] if known else groups.get(_joined(name))
+
+    return when
+
+
+def _joined(name: str) -> str:
+    return "".join(words(name))
 
 
 def _time(text: str) -> datetime:
@@ -168,7 +182,8 @@ def _start(file: Path) -> str:
 
 def kept(folder: Path) -> list[dict]:
     """The attempts of a student, the earliest first: {"at", "source", "grade"} each; at: ISO 8601 in UTC, or
-    "" where nobody knows it; grade: as `records.grade_of`."""
+    "" where nobody knows it: these come first, in the order in which they came; grade: as
+    `records.grade_of`."""
     try:
         lines = (folder / FILE).read_text("utf-8").split("\n")
     except (OSError, ValueError):
@@ -180,7 +195,7 @@ def kept(folder: Path) -> list[dict]:
             found[told["grade"]["submission"]] = told
         except (ValueError, LookupError, TypeError):
             continue
-    return sorted(found.values(), key=lambda one: (one["at"], one["grade"]["submission"]))
+    return sorted(found.values(), key=lambda one: (one["at"], one["at"] and one["grade"]["submission"]))
 
 
 def keep(folder: Path, grade: dict, when: Received | None) -> None:

@@ -1,8 +1,8 @@
 """Who is in the course: roster.csv beside the grades, and whose submission is whose.
 
 A roster is a table with the columns id, name, group and email; or a list of participants or grades of
-Moodle's, or its grading worksheet, or a gradebook of Canvas's, as it is. Nobody is guessed: what fits no
-student, or two, is said, and a row `submission,student` in known_as.csv settles it.
+Moodle's, or its grading worksheet, or a gradebook or a list of groups of Canvas's, as it is. Nobody is
+guessed: what fits no student, or two, is said, and a row `submission,student` in known_as.csv settles it.
 """
 
 import re
@@ -56,6 +56,8 @@ def students_of(file: Path) -> list[Student]:
         return [_of_worksheet(row) for row in rows]
     if {"student", "id", "section"} <= columns:
         return [_of_canvas(row) for row in rows if row["id"]]  # other rows are "Points Possible" and the like
+    if {"name", "canvas_user_id", "group_name"} <= columns:
+        return [_of_canvas_groups(row) for row in rows]
     need(rows, ("id", "name"), file)
     return [Student(row["id"], row["name"], row.get("email", ""), row.get("group", "")) for row in rows]
 
@@ -86,6 +88,13 @@ def _of_canvas(row: dict[str, str]) -> Student:
     return Student(row.get("sis user id") or row["id"], name, email, row.get("group name", ""), also)
 
 
+def _of_canvas_groups(row: dict[str, str]) -> Student:
+    """A row of People, a group set, "Download group category roster CSV"
+    (https://developerdocs.instructure.com/services/canvas/group-categories/file.group_category_csv)."""
+    told = {"student": row["name"], "id": row["canvas_user_id"], "group name": row["group_name"]}
+    return _of_canvas(told | {"sis user id": row.get("user_id", ""), "sis login id": row.get("login_id", "")})
+
+
 # ---- Whose is it -----------------------------------------------------------------------------------------
 
 
@@ -104,6 +113,12 @@ def _within(part: tuple[str, ...], whole: tuple[str, ...]) -> bool:
 def _turns(name: tuple[str, ...]) -> set[tuple[str, ...]]:
     """A name with its last words first, however many they are: ada lovelace, lovelace ada."""
     return {name[place:] + name[:place] for place in range(len(name))}
+
+
+def _is_group(group: tuple[str, ...], said: tuple[str, ...], alone: tuple[str, ...]) -> bool:
+    """Whether a submission is a group's: alone is its name without a number, in which Canvas joins words."""
+    joined = "".join(group)
+    return group in (said, alone) or (joined,) == alone or (len(joined) >= SHORTEST and _within(group, said))
 
 
 class _Names:
@@ -194,14 +209,8 @@ class Roster:
         found = both if len(by_id) == 1 and both else sorted({*named, *by_id}, key=lambda one: one.id)
         if len(found) > 1:
             raise self._unclear(submission, f"fits {' and '.join(_shown(one) for one in found)}")
-        groups = [
-            group
-            for group, members in self.groups.items()
-            if (
-                said == words(group)
-                or (len("".join(words(group))) >= SHORTEST and _within(words(group), said))
-            )
-        ]
+        alone = words(re.sub(r"_\d+$", "", submission))  # Moodle and Canvas give groups a number as well
+        groups = [group for group in self.groups if _is_group(words(group), said, alone)]
         if found:
             if groups and found[0].group not in groups:
                 raise self._unclear(submission, f"fits {_shown(found[0])} and the group {clean(groups[0])}")

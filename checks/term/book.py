@@ -1,6 +1,6 @@
 """What is known of a term: the roster, every attempt, what people decided, and what the rules make of it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fractions import Fraction
 from functools import cached_property
@@ -92,8 +92,9 @@ def attempts_in(folder: Path) -> list[Attempt]:
             datetime.fromisoformat(one["at"]) if one["at"] else None,
             f"{folder.name} {one['grade']['submission']}",
             _marks(grade if grade and grade["submission"] == one["grade"]["submission"] else one["grade"]),
+            0 if one["at"] else place,
         )
-        for one in found
+        for place, one in enumerate(found)
     ]
 
 
@@ -124,7 +125,7 @@ def _with(book: Book, student: Student, attempt: Attempt) -> Attempt:
         milestone: {name: Mark(decided.get(name, mark.earned), mark.points) for name, mark in marks.items()}
         for milestone, marks in attempt.checks.items()
     }
-    return Attempt(attempt.received, attempt.source, checks)
+    return replace(attempt, checks=checks)
 
 
 def _refuse_what_nobody_has(book: Book, grades: Path) -> None:

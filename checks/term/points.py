@@ -28,16 +28,17 @@ class Mark:
 @dataclass(frozen=True)
 class Attempt:
     """received: None where nobody knows; checks: {milestone: {check: Mark}}; source: what tells it from
-    others of that time."""
+    others of that time; place: the order in which those came of whose time nobody knows."""
 
     received: datetime | None
     source: str
     checks: dict[str, dict[str, Mark]]
+    place: int = 0
 
     @property
     def order(self) -> tuple:
         """Where it stands among others."""
-        return (self.received or LONG_AGO, self.source)
+        return (self.received or LONG_AGO, self.place, self.source)
 
 
 @dataclass(frozen=True)

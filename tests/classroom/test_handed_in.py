@@ -38,6 +38,22 @@ def test_a_class_is_told_from_a_submission(tmp_path):
         handed_in.is_class(tmp_path / "empty")
 
 
+@pytest.mark.parametrize(
+    ("entry", "who", "dated"),
+    [
+        ("Ada Lovelace_4711_assignsubmission_file_", "Ada Lovelace_4711", False),
+        ("team 7_12_assignsubmission_file_", "team 7_12", False),
+        ("Default group_assignsubmission_file_", "Default group", False),  # Moodle, of who is in no group
+        ("ada_4711", "ada_4711", True),
+    ],
+)
+def test_the_times_of_files_that_an_lms_packed_are_not_those_of_handing_in(tmp_path, entry, who, dated):
+    hand_in(tmp_path, entry, "x")
+    (found,) = find_submissions(tmp_path).items()
+    assert (found[0], found[1].dated) == (who, dated)
+    assert handed_in.is_class(tmp_path)
+
+
 def test_folders_and_zips_survive_the_way_to_a_worker(tmp_path):
     folder = hand_in(tmp_path, "ada", "x")
     (folder / "models").mkdir()

@@ -38,6 +38,13 @@ def test_another_attempt_takes_nothing_from_the_one_before(tmp_path):
     ]
 
 
+def test_what_came_at_an_unknown_time_stands_first_and_in_its_order(tmp_path):
+    keep(tmp_path, grade("c"), Received(NOON, MTIME))
+    for submission in ("b", "a"):
+        keep(tmp_path, grade(submission), None)
+    assert [one["grade"]["submission"] for one in kept(tmp_path)] == ["b", "a", "c"]
+
+
 def test_an_attempt_that_is_graded_again_keeps_its_time_and_what_it_had_before(tmp_path):
     keep(tmp_path, grade(), Received(NOON, MTIME))
     keep(tmp_path, grade(earned=2), Received(LATER, MTIME))  # downloaded again
@@ -82,6 +89,8 @@ def test_a_file_was_handed_in_when_it_changed_last(tmp_path):
     assert received([tmp_path / "work", tmp_path / "c.zip"]) == Received(LATER, MTIME)
     assert received([tmp_path / "c.zip"], LATER) == Received(LATER, GIVEN)
     assert received([tmp_path / "missing"]) is None
+    assert received([tmp_path / "c.zip"], dated=False) is None
+    assert received([tmp_path / "c.zip"], LATER, dated=False) == Received(LATER, GIVEN)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +117,7 @@ def repository(tmp_path_factory):
 
 
 def test_a_repository_was_handed_in_with_its_last_commit(repository):
-    assert received([repository]) == Received(NOON, COMMIT)
+    assert received([repository]) == received([repository], dated=False) == Received(NOON, COMMIT)
     subprocess.run(["git", "-C", repository, "pack-refs", "--all"], check=True)
     assert committed(repository) == NOON
     assert not (repository / "ran").exists()
@@ -159,6 +168,11 @@ def test_a_worksheet_of_moodle_says_when_everybody_handed_in(tmp_path):
     assert (when("Ada Lovelace_47"), when("Ben_48"), when("Cy_7")) == (NOON, None, None)
     with pytest.raises(Unclear, match="does not say whose clock it shows"):
         given(str(file))
+    rows = 'Participant 47,Ada,x,team 7,"Tuesday, 3 November 2026, 1:00 PM"\nParticipant 7,Ben,x,,-\n'
+    file.write_text(head.replace("Status", "Status,Group") + rows)
+    when = given(str(file), ZoneInfo("Europe/Berlin"))
+    assert when("team 7_7") == when("team 7_47") == when("Ada_47") == NOON  # a group has a number of its own
+    assert when("team 8_47") is when("Ben_7") is None
     file.write_text(head + 'Teilnehmer/in47,Ada,x,"Dienstag, 3. November 2026, 13:00"\n')
     with pytest.raises(Unclear, match="is no time in English: download it with Moodle in English"):
         given(str(file), ZoneInfo("Europe/Berlin"))

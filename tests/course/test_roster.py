@@ -42,7 +42,7 @@ def test_a_submission_finds_its_student_whatever_it_is_called(submission, studen
     assert ROSTER.whose(submission) == (student,)
 
 
-@pytest.mark.parametrize("submission", ["team 7", "team-7 again", "Team 7_4711"])
+@pytest.mark.parametrize("submission", ["team 7", "team-7 again", "Team 7_4711", "team7_102", "team7_4711"])
 def test_a_submission_of_a_group_is_that_of_its_members(submission):
     assert ROSTER.whose(submission) == (BEN, CY)
 
@@ -114,6 +114,11 @@ MOODLE = """\
 Ada,Lovelace,s2001,ada@uni.example,"team 7"
 Jörg,Müller,,joerg@uni.example,
 """
+GROUPS = """\
+name,canvas_user_id,user_id,login_id,sections,group_name,canvas_group_id,group_id
+Ada Lovelace,101,s2001,ada@uni.example,A,B,7,
+Cher,102,,cher,A,,,
+"""
 CANVAS = """\
 Student,ID,SIS User ID,SIS Login ID,Section,Block 5 (12345),Final Score
 Points Possible,,,,,94,(read only)
@@ -147,6 +152,15 @@ def test_the_rosters_of_moodle_and_canvas_are_read_as_they_are(tmp_path):
         Student("102", "Cher", "", "", ("102", "cher")),
     ]
     assert roster_of(tmp_path).whose("cher_102") == (students_of(tmp_path / FILE)[1],)
+    (tmp_path / FILE).write_text(GROUPS)
+    assert students_of(tmp_path / FILE) == [
+        Student("s2001", "Ada Lovelace", "ada@uni.example", "B", ("101", "ada@uni.example")),
+        Student("102", "Cher", "", "", ("102", "cher")),
+    ]
+    named, told = roster_of(tmp_path), students_of(tmp_path / FILE)
+    assert (
+        [*named.whose("b_101")] == [*named.whose("B_9")] == told[:1]
+    )  # a group, as Canvas and Moodle call it
 
 
 def test_known_as_csv_settles_whose_a_submission_is(tmp_path):

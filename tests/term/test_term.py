@@ -67,6 +67,14 @@ def test_a_second_attempt_that_is_worse_takes_nothing_and_both_are_kept(grades):
     assert (rows(grades)["s1"]["points"], rows(grades)["s1"]["attempts"]) == ("22", "2")
 
 
+def test_of_attempts_whose_time_nobody_knows_the_last_is_the_one_that_came_last(grades):
+    for submission, passed in (("c", []), ("b", made_term.CHECKS), ("a", ["m2.one"])):
+        made_term.hand_in(grades, "Dee Absent_4713", "", passed, submission)
+    (grades / "course.toml").write_text(RULES.replace("[late]", 'attempt = "last"\n[late]\ndays = 7'))
+    assert term.main([str(grades)]) == 0
+    assert (rows(grades)["s4"]["points"], rows(grades)["s4"]["attempts"]) == ("10", "3")
+
+
 def test_without_rules_all_but_labs_counts_with_its_own_points(grades):
     (grades / "course.toml").unlink()
     assert term.main([str(grades)]) == 0
