@@ -41,9 +41,11 @@ def main(arguments: list[str]) -> int:
             raise Refused("the files to upload need a folder: --out UPLOAD")
         if asked.canvas and not asked.assignment:
             raise Refused("a gradebook has many assignments: --assignment NAME, or the ID in its header")
-        for name in names:
-            if record := load(asked.grades / name):
-                write_pages(asked.grades / name, record)
+        for path in sorted(
+            asked.grades.glob("*/record.json")
+        ):  # also of another download: a term has them all
+            if record := load(path.parent):
+                write_pages(path.parent, record)
         write_class(asked.grades, names)
         print(asked.grades / "index.html")
         return tell(hand_back(asked, names)) if asked.out else 0

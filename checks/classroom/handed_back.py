@@ -96,8 +96,8 @@ def _points(earned: float) -> Decimal:
 
 
 def _written(files: dict[Path, bytes]) -> tuple[Path, ...]:
-    for path in files:
-        if path.exists():
+    for path, content in files.items():
+        if path.exists() and path.read_bytes() != content:  # the same is what a crash left
             raise Refused(f"{path} is there already: move it away, or name another folder with --out")
     for path, content in files.items():
         prepare(path.parent)

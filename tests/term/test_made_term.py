@@ -1,63 +1,39 @@
-"""A made-up term of 40 students: each number in what is written is known beforehand, and typed here by hand.
+"""A made-up term of 40 students, from Moodle's or Canvas's downloads to the uploads: each number in what is
+written is known beforehand, and typed here by hand.
 
 Four milestones of 100 points (m1 10, m2 40, lab02 26, read 24), and m5 of 5 on top. A day late costs 10
 percent, one of them is free, and after three nothing counts.
 """
 
+import contextlib
 import csv
 import io
 import os
-import random
+import shutil
 import zipfile
 from datetime import UTC, datetime
 
-import made_term
 import pytest
+from made_downloads import (
+    BOOK,
+    NOW,
+    OVERRIDES,
+    RULES,
+    SHAPES,
+    SHEET,
+    STRANGER,
+    book_row,
+    folder_of,
+    go_through,
+    killed,
+    lay_out,
+    name_of,
+    sheet_row,
+)
 
 from checks import gradebook
-from checks.classroom.marks import Marks, digest, questions
 from checks.term import __main__ as command
 from checks.term.progress import behind, curve_of, stops
-
-RULES = """\
-title = "A made-up term"
-zone = "Europe/Berlin"
-
-[late]
-grace-days = 1
-percent = 10
-days = 3
-
-[milestone.m1]
-due = 2026-10-20T23:59:00
-worth = 10
-[milestone.m2]
-due = 2026-10-26T12:00:00        # on Sunday before, clocks go back
-worth = 40
-[milestone.lab02]
-due = 2026-11-03
-worth = 26
-[milestone.read]
-worth = 24
-[milestone.m5]
-worth = 5
-
-[[extension]]
-who = "s039"
-milestone = ["m2"]
-until = 2026-10-28T12:00:00
-reason = "ill"
-"""
-OVERRIDES = """\
-student;what;points;reason;by;when
-s034;m1.two;4;the check was wrong;Ann;2026-10-29
-s034;m2;30;too little;Ben;2026-10-29
-s034;m2;35;shown at the desk;Ann;2026-10-30
-s040;m5;3,335;a try on paper;Ben;2026-11-01
-"""
-NAMES = ("Ada", "Ben", "Cyd", "Dee", "Eve", "Fay", "Gus", "Hal", "Ida", "Jon")
-SURNAMES = ("Ames", "Böhm", "Cole", "Diaz")
-NOW = datetime(2026, 11, 30, tzinfo=UTC)
 
 # of everybody: attempts, points, lab02, m1, m2, m5, read, days late, grace days
 EXPECTED = {
@@ -81,82 +57,6 @@ DECIDED = {
 }
 
 
-def name_of(number: int) -> str:
-    return f"{NAMES[number % 10]} {SURNAMES[number // 10 % 4]}"
-
-
-def roster() -> list[str]:
-    return [
-        f"s{number:03};{name_of(number)};{'duo' if number in (29, 30) else ''}" for number in range(1, 41)
-    ]
-
-
-def hand_in_all(grades, order) -> None:
-    """Have everything come in, in this order."""
-    first = ["m1.one", "m1.two"]
-    m2, every = ["m2.one", "m2.two", "m2.three"], list(made_term.CHECKS)
-    came: list[tuple] = []
-    for number in range(1, 11):
-        came.append((f"{name_of(number)}_{4000 + number}", "2026-10-20T21:59:00+00:00", every, "a"))
-    for number in range(11, 21):
-        folder = f"{name_of(number)}_{4000 + number}"
-        came.append((folder, "2026-10-20T12:00:00+00:00", first, "a"))
-        came.append((folder, "2026-10-27T11:00:00+00:00", [*first, *m2, "lab02.first"], "b"))
-    for number in range(21, 29):
-        came.append(
-            (f"{name_of(number)}_{4000 + number}", "2026-10-22T22:30:00+00:00", [*first, "m2.one"], "a")
-        )
-    came.append((f"duo-{name_of(29)}_4029", "2026-10-20T10:00:00+00:00", every, "a"))
-    came.append((f"{name_of(34)}_4034", "2026-10-20T10:00:00+00:00", ["m1.one", "m5.one"], "a"))
-    came.append((f"{name_of(35)}_4035", "2026-10-20T10:00:00+00:00", first, "a"))
-    came.append((f"{name_of(36)}_4036", "2026-10-20T10:00:00+00:00", first, "a"))
-    came.append(("block5-s036-final", "2026-10-25T10:00:00+00:00", m2, "b"))
-    came.append((f"{name_of(37)}_4037", "", first, "a"))
-    came.append((f"{name_of(38)}_4038", "2026-12-01T10:00:00+00:00", every, "a"))
-    came.append((f"{name_of(39)}_4039", "2026-10-28T11:00:00+00:00", every, "a"))
-    came.append((f"{name_of(40)}_4040", "2026-10-20T10:00:00+00:00", ["m2.two", "lab02.first"], "a"))
-    came.append(("nobody we know", "2026-10-20T10:00:00+00:00", every, "a"))
-    questions_ = [(question, "why") for question in questions()]
-    for folder, at, passed, submission in sorted(came, key=lambda one: (order(one[0]), one[1])):
-        answers = questions_ if folder.endswith("_4035") else ()
-        made_term.hand_in(grades, folder, at, passed, submission, answers=answers)
-
-
-def read_by_two(grades) -> None:
-    """Ann and Ben each give a point of the first question to s035."""
-    marks, question = Marks(grades), next(iter(questions()))
-    marks.begin(questions())
-    items = [row["item"] for row in marks.rows() if row["question"] == question]
-    for reader, item in zip(("Ann", "Ben"), items):
-        row = {
-            "kind": "mark",
-            "question": question,
-            "student": f"{name_of(35)}_4035",
-            "item": item,
-            "has": True,
-        }
-        marks.add(reader, [row | {"answer": digest("why")}])
-    marks.close()
-
-
-def make(grades, seed=0):
-    """The folder of grades of the term, with everything in an order of its own."""
-    grades.mkdir()
-    shuffle = random.Random(seed)
-    students, overrides = roster(), OVERRIDES.splitlines()
-    rows = overrides[1:]
-    if seed:
-        shuffle.shuffle(students)
-        shuffle.shuffle(rows)
-    (grades / "roster.csv").write_text("\r\n".join(["id;name;group", *students]), encoding="cp1252")
-    (grades / "overrides.csv").write_text("\n".join([overrides[0], *rows]))
-    (grades / "course.toml").write_text(RULES)
-    orders: dict[str, float] = {}
-    hand_in_all(grades, lambda name: orders.setdefault(name, shuffle.random() if seed else 0))
-    read_by_two(grades)
-    return grades
-
-
 def run(grades, *options) -> int:
     return command.main([str(grades), *options], NOW)
 
@@ -172,10 +72,21 @@ def table(grades) -> dict[str, dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    grades = make(tmp_path_factory.mktemp("term") / "grades")
-    assert run(grades) == 1  # a submission fits nobody
-    return grades
+def terms(tmp_path_factory):
+    """{platform: (the folder of an instructor who went through the term, what was printed)}."""
+    found = {}
+    for shape in SHAPES:
+        folder, printed = lay_out(tmp_path_factory.mktemp(shape) / "term", shape), io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            statuses = go_through(folder, shape)
+        assert statuses == [0, 0, 0, 1, 1, 0], printed  # whose one submission is, nobody knows
+        found[shape] = folder, " ".join(printed.getvalue().split())
+    return found
+
+
+@pytest.fixture(scope="module")
+def made(terms):
+    return terms["moodle"][0] / "GRADES"
 
 
 @pytest.fixture
@@ -192,8 +103,9 @@ def untouched(made):
 MILESTONES = ("lab02", "m1", "m2", "m5", "read")
 
 
-def test_each_number_is_the_one_that_was_known(made):
-    rows = table(made)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_each_number_is_the_one_that_was_known(terms, shape):
+    rows = table(terms[shape][0] / "GRADES")
     most = rows.pop("(maximum)")
     assert [most[name] for name in ("points", *MILESTONES)] == ["100", "26", "10", "40", "5", "24"]
     assert list(rows) == [f"s{number:03}" for number in range(1, 41)]
@@ -206,8 +118,9 @@ def test_each_number_is_the_one_that_was_known(made):
         assert row["overrides"] == DECIDED.get(number, "")
 
 
-def test_the_times_are_those_of_the_attempts_that_count_on_the_clock_of_the_course(made):
-    rows = table(made)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_times_are_those_of_the_attempts_that_count_on_the_clock_of_the_course(terms, shape):
+    rows = table(terms[shape][0] / "GRADES")
     assert rows["s001"]["m1 received"] == "2026-10-20T23:59:00+02:00"
     assert rows["s011"]["m1 received"] == "2026-10-20T14:00:00+02:00"
     assert rows["s011"]["m2 received"] == "2026-10-27T12:00:00+01:00"
@@ -215,21 +128,28 @@ def test_the_times_are_those_of_the_attempts_that_count_on_the_clock_of_the_cour
     assert rows["s034"]["m2 received"] == rows["s031"]["m1 received"] == ""
 
 
-def test_who_handed_in_nothing_and_what_fits_nobody_is_named(made, capsys):
-    assert run(made) == 1
-    told = capsys.readouterr()
-    assert f"handed in nothing (3): {name_of(31)}, {name_of(32)}, {name_of(33)}" in told.out
-    assert "'nobody we know' fits nobody of the roster: write whose it is into known_as.csv" in told.err
+@pytest.mark.parametrize("shape", SHAPES)
+def test_who_handed_in_nothing_and_what_fits_nobody_is_named(terms, shape):
+    _, printed = terms[shape]
+    assert f"handed in nothing (3): {name_of(31)}, {name_of(32)}, {name_of(33)}" in printed
+    stranger = f"'{folder_of(STRANGER, shape)}' fits nobody of the roster"
+    assert f"{stranger}: write whose it is into known_as.csv" in printed
 
 
-def test_in_any_order_the_same_bytes_are_written(made, tmp_path):
-    other = make(tmp_path / "grades", seed=7)
-    run(other)
-    assert written(other) == written(made)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_of_whom_nobody_knows_when_is_told(terms, shape):
+    _, printed = terms[shape]
+    unknown = f"late for nothing: {folder_of(37, shape)}. A download of Moodle or Canvas does not say it"
+    assert printed.count(unknown) == printed.count("nobody knows when") == 2  # each of the two downloads
 
 
 def test_kill_9_at_any_step_leaves_whole_files_and_the_same_line_goes_on(made, tmp_path):
-    known, fresh = written(made), make(tmp_path / "grades")
+    known = {name: data for name, data in written(made).items() if not name.startswith("rules/0002")}
+    fresh = shutil.copytree(made, tmp_path / "grades")
+    shutil.rmtree(fresh / "rules")
+    for name in ("term.csv", "term.html"):
+        (fresh / name).unlink()
+    known |= {"rules/0001.toml": RULES.encode()}
     for step in range(5):
         status = killed_before_write(step, fresh)
         there = {name: (fresh / name).read_bytes() for name in known if (fresh / name).exists()}
@@ -260,6 +180,13 @@ def killed_before_write(step: int, grades) -> int:
         os._exit(0)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_of_the_rule_that_changed_in_the_term_it_is_kept_whom_it_moved(terms, shape):
+    moved = [f"s{number:03},{name_of(number)},29 of 100,28 of 100" for number in range(21, 29)]
+    kept = (terms[shape][0] / "GRADES/rules/0002.csv").read_bytes().decode("utf-8-sig")
+    assert kept == "\r\n".join(["id,name,before,after", *moved, ""])
+
+
 def test_a_change_of_a_rule_shows_whom_it_moves_before_it_holds(untouched, tmp_path, capsys):
     new = tmp_path / "new.toml"
     new.write_text(RULES.replace("percent = 10", "percent = 20"))
@@ -275,9 +202,9 @@ def test_a_change_of_a_rule_shows_whom_it_moves_before_it_holds(untouched, tmp_p
     assert run(untouched, "--rules", str(new), "--apply") == 1
     assert table(untouched)["s021"]["points"] == "26" and table(untouched)["s011"]["points"] == "60.4"
     assert (untouched / "course.toml").read_text() == new.read_text()
-    kept = (untouched / "rules/0002.csv").read_text("utf-8-sig")
+    kept = (untouched / "rules/0003.csv").read_text("utf-8-sig")
     assert kept.startswith("id,name,before,after") and kept.count("28 of 100,26 of 100") == 8
-    assert (untouched / "rules/0001.toml").read_text() == RULES
+    assert (untouched / "rules/0002.toml").read_text() == RULES
 
 
 def test_rules_that_were_edited_in_place_hold_only_when_they_are_applied(untouched, capsys):
@@ -289,7 +216,7 @@ def test_rules_that_were_edited_in_place_hold_only_when_they_are_applied(untouch
     file.write_text(RULES + "# a word more\n")  # moves nobody, and need not be asked
     assert run(untouched) == 1 and "--apply" not in capsys.readouterr().err
     assert written(untouched)["term.csv"] == before["term.csv"]
-    assert written(untouched)["rules/0002.toml"].endswith(b"# a word more\n")
+    assert written(untouched)["rules/0003.toml"].endswith(b"# a word more\n")
 
 
 def test_what_is_wrong_in_a_file_of_the_course_stops_before_anything_is_written(untouched, capsys):
@@ -323,13 +250,44 @@ def test_a_folder_without_a_roster_says_what_to_put_there(tmp_path, capsys):
 
 # ---- To the platform -------------------------------------------------------------------------------------
 
-SHEET = "Identifier,Full name,ID number,Grade,Maximum grade,Last modified (grade),Feedback comments\r\n"
-BOOK = "Student,ID,SIS User ID,Section,Block 5 (12345),Final Score\r\nPoints Possible,,,,100,(read only)\r\n"
-COMMENT = (
-    "m1: 10 of 10<br>m2: 35 of 40<br>m5: 5 of 5<br>lab02: 0 of 26<br>read: nothing came in"
+ALL = "m1: 10 of 10<br>m2: 40 of 40<br>m5: 5 of 5<br>lab02: 26 of 26<br>read: not read yet"
+NONE = "<br>".join(f"{name}: nothing came in" for name in ("m1", "m2", "m5", "lab02", "read"))
+COMMENTS = {
+    **dict.fromkeys([*range(1, 11), 29, 30], ALL),
+    **dict.fromkeys(
+        range(11, 21),
+        "m1: 10 of 10<br>m2: 40 of 40, a day late (1 at no cost)<br>m5: 0 of 5<br>lab02: 10.4 of 26"
+        "<br>read: not read yet",
+    ),
+    **dict.fromkeys(
+        range(21, 29),
+        "m1: 8 of 10, 3 days late (1 at no cost)<br>m2: 20 of 40<br>m5: 0 of 5<br>lab02: 0 of 26"
+        "<br>read: not read yet",
+    ),
+    **dict.fromkeys((31, 32, 33), NONE),
+    34: "m1: 10 of 10<br>m2: 35 of 40<br>m5: 5 of 5<br>lab02: 0 of 26<br>read: not read yet"
     "<br>m1.two: 4 points by Ann, 2026-10-29: the check was wrong"
-    "<br>m2: 35 points by Ann, 2026-10-30: shown at the desk"
-)
+    "<br>m2: 35 points by Ann, 2026-10-30: shown at the desk",
+    35: "m1: 10 of 10<br>m2: 0 of 40<br>m5: 0 of 5<br>lab02: 0 of 26<br>read: 2 of 24",
+    36: "m1: 10 of 10<br>m2: 40 of 40<br>m5: 0 of 5<br>lab02: 0 of 26<br>read: not read yet",
+    37: "m1: 10 of 10<br>m2: 0 of 40<br>m5: 0 of 5<br>lab02: 0 of 26<br>read: not read yet",
+    38: "m1: came too late to count<br>m2: came too late to count<br>m5: 5 of 5"
+    "<br>lab02: came too late to count<br>read: not read yet",
+    39: "m1: came too late to count<br>m2: 40 of 40<br>m5: 5 of 5<br>lab02: 26 of 26<br>read: not read yet",
+    40: "m1: 0 of 10<br>m2: 10 of 40<br>m5: 3.34 of 5<br>lab02: 10.4 of 26<br>read: not read yet"
+    "<br>m5: 3.335 points by Ben, 2026-11-01: a try on paper",
+}
+# what the report of the last attempt says, of 30 points for m1 and m2, and 24 for what is read
+REPORTS = {
+    **dict.fromkeys([*range(1, 11), 29, 30, 38, 39], "35"),
+    **dict.fromkeys(range(11, 21), "30"),
+    **dict.fromkeys(range(21, 29), "20"),
+    34: "15",  # 4 of them decided
+    35: "12",
+    36: "20",  # of the second, which came by mail
+    37: "10",
+    40: "5",
+}
 
 
 def points_of(number: int) -> str:
@@ -337,40 +295,95 @@ def points_of(number: int) -> str:
     return "" if number in (31, 32, 33) else points  # nothing came in: that is no 0
 
 
-def test_the_points_of_the_term_go_back_to_moodle(made, tmp_path):
-    rows = [f"Participant {900 + n},{name_of(n)},s{n:03},{{}},100.00,-,{{}}\r\n" for n in range(1, 41)]
-    (tmp_path / "sheet.csv").write_bytes((SHEET + "".join(one.format("", "") for one in rows)).encode())
-    arguments = [str(made), "--term", "--moodle", str(tmp_path / "sheet.csv"), "--out", str(tmp_path / "up")]
-    assert gradebook.main(arguments) == 0
-    filled = list(csv.DictReader(io.StringIO((tmp_path / "up/sheet.csv").read_bytes().decode())))
-    assert {row["ID number"]: row["Grade"] for row in filled} == {
-        f"s{n:03}": points_of(n) for n in range(1, 41)
-    }
-    assert filled[33]["Feedback comments"] == COMMENT
-    late = "m1: 8 of 10, 3 days late (1 at no cost)"
-    assert late in filled[20]["Feedback comments"]
-    names = zipfile.ZipFile(tmp_path / "up/feedback.zip").namelist()
-    assert len(names) == 37 and f"{name_of(36)}_936_assignsubmission_file_/report.html" in names
+def test_what_moodle_takes_back_has_the_points_and_how_they_come_about(terms):
+    folder, _ = terms["moodle"]
+    data = (folder / "UPLOAD/WORKSHEET2.csv").read_bytes().decode()
+    rows = []
+    for number in range(1, 41):
+        before, after = sheet_row(number).split(",,100.00,")
+        comment = COMMENTS[number]
+        comment = f'"{comment}"' if "," in comment else comment
+        rows.append(f"{before},{points_of(number)},100.00,{after.rstrip()}{comment}\r\n")
+    assert data == SHEET + "".join(rows) + sheet_row(STRANGER)
 
 
-def test_the_points_of_the_term_go_back_to_canvas(made, tmp_path):
-    rows = [
-        '"{1}, {0}",{2},s{3:03},A,{{}},\r\n'.format(*name_of(n).split(), 700 + n, n) for n in range(1, 41)
-    ]
-    (tmp_path / "book.csv").write_bytes((BOOK + "".join(one.format("") for one in rows)).encode())
-    arguments = [str(made), "--term", "--canvas", str(tmp_path / "book.csv"), "--assignment", "Block 5"]
-    assert gradebook.main([*arguments, "--out", str(tmp_path / "up")]) == 0
-    known = BOOK + "".join(one.format(points_of(n)) for n, one in enumerate(rows, 1))
-    assert (tmp_path / "up/book.csv").read_bytes().decode() == known
+def test_the_feedback_for_moodle_is_the_report_of_everybodys_last_attempt(terms):
+    folder, _ = terms["moodle"]
+    with zipfile.ZipFile(folder / "UPLOAD/feedback.zip") as packed:
+        pages = {name: packed.read(name).decode() for name in packed.namelist()}
+    assert sorted(pages) == sorted(
+        f"{folder_of(number, 'moodle')}_assignsubmission_file_/report.html" for number in REPORTS
+    )
+    for number, points in REPORTS.items():
+        page = pages[f"{folder_of(number, 'moodle')}_assignsubmission_file_/report.html"]
+        assert f"{points} of 54 points" in page, number
+    assert (
+        pages[f"{folder_of(29, 'moodle')}_assignsubmission_file_/report.html"]
+        == (pages[f"{folder_of(30, 'moodle')}_assignsubmission_file_/report.html"])
+    )
+
+
+def test_what_canvas_takes_back_has_the_points(terms):
+    folder, _ = terms["canvas"]
+    known = BOOK + "".join(book_row(number, points_of(number)) for number in range(1, 41))
+    assert (folder / "UPLOAD/GRADEBOOK.csv").read_bytes().decode() == known
 
 
 def test_rules_that_nobody_applied_go_to_no_platform(untouched, tmp_path, capsys):
     (untouched / "course.toml").write_text(RULES.replace("worth = 26", "worth = 52"))
-    (tmp_path / "book.csv").write_text(BOOK + "a,1,s001,A,,\r\n")
+    (tmp_path / "book.csv").write_text(BOOK + book_row(1))
     arguments = [str(untouched), "--term", "--canvas", str(tmp_path / "book.csv"), "--assignment", "Block 5"]
     assert gradebook.main([*arguments, "--out", str(tmp_path / "up")]) == 2
     assert "shows whom that moves, and applies it with --apply" in capsys.readouterr().err
     assert not (tmp_path / "up").exists()
+
+
+# ---- Killed, and elsewhere -------------------------------------------------------------------------------
+
+
+def all_of(folder) -> dict[str, bytes]:
+    """What was written of a term, but for what tells times of its own."""
+    names = ("UPLOAD/*", "GRADES/term.*", "GRADES/rules/0*", "GRADES/gradebook.csv")
+    names += ("GRADES/*/grade.json", "GRADES/*/report.*", "GRADES/*/attempts.jsonl")
+    found = {path.relative_to(folder).as_posix(): path for name in names for path in folder.glob(name)}
+    return {name: path.read_bytes() for name, path in sorted(found.items())}
+
+
+@pytest.mark.parametrize(
+    ("shape", "moments"),
+    [
+        ("moodle", [("record.json", 13), ("WORKSHEET2.csv", 1)]),  # before the attempt, and the feedback
+        ("canvas", [("record.json", 40)]),  # in the second download
+    ],
+)
+def test_killed_in_the_middle_the_same_commands_lead_to_the_same_bytes(terms, tmp_path, shape, moments):
+    folder = lay_out(tmp_path / "term", shape)
+    for name, count in moments:
+        assert killed(folder, shape, name, count) == -9, name
+    go_through(folder, shape)
+    assert all_of(folder) == all_of(terms[shape][0])
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=4, processes=False, dashboard_address=None) as made:
+        yield made.scheduler_address
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_on_dask_and_with_everything_in_another_order_the_same_bytes_are_written(
+    terms, tmp_path, shape, cluster
+):
+    folder = lay_out(tmp_path / "term", shape, seed=7)
+    go_through(folder, shape, "--dask", cluster)
+    there, here = all_of(folder), all_of(terms[shape][0])
+    if shape == "moodle":  # whose rows are in the order of the download
+        files = (there, here)
+        one, other = (sorted(file.pop("UPLOAD/WORKSHEET2.csv").splitlines()) for file in files)
+        assert one == other
+    assert there == here
 
 
 # ---- How it goes -----------------------------------------------------------------------------------------
