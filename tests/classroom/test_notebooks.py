@@ -4,6 +4,7 @@ believed."""
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from pathlib import Path
 from made_labs import ROOT, cell, notebook
 from tree import copy_of_the_kit
 
-from checks.classroom import notebooks
+from bench import grading as bench
+from checks import grade
+from checks.classroom import notebooks, records
 from checks.classroom.cells import tags
 from checks.classroom.labs import only_shows, to_run
 from checks.classroom.sandbox import in_fresh_network
@@ -150,14 +153,19 @@ def submission(root: Path, labs: dict[str, dict[str, str]]) -> Path:
     for path in (root / "labs").glob("*.ipynb"):
         if path.name[:2] not in labs:
             path.unlink()
-            continue
-        fill(path, ROOT / "labs" / path.name)
-        lab = json.loads(path.read_text(encoding="utf-8"))
-        lab["cells"] = [one for one in lab["cells"] if "solution" not in tags(one)]
-        for one in lab["cells"]:
-            one["source"] = labs[path.name[:2]].get(one["id"], one["source"])
-        path.write_text(json.dumps(lab), encoding="utf-8")
+        else:
+            solve(path, labs[path.name[:2]])
     return root
+
+
+def solve(path: Path, changed: dict[str, str]) -> None:
+    """Write the solutions into a lab, and in these exercises something else instead."""
+    fill(path, ROOT / "labs" / path.name)
+    lab = json.loads(path.read_text(encoding="utf-8"))
+    lab["cells"] = [one for one in lab["cells"] if "solution" not in tags(one)]
+    for one in lab["cells"]:
+        one["source"] = changed.get(one["id"], one["source"])
+    path.write_text(json.dumps(lab), encoding="utf-8")
 
 
 def test_every_exercise_of_every_lab_earns_its_points_when_it_is_solved(tmp_path):
@@ -195,6 +203,23 @@ def test_wrong_forged_and_left_alone_earn_nothing_and_take_no_point_from_the_oth
     right = {name for name, one in told.items() if one["status"] == "passed"}
     assert right == {name for name in told if name.startswith(("lab00", "lab03"))} - wrong
     assert told["lab01.translate"]["reason"] == "01_http_rest_and_curl.ipynb was not handed in"
+
+
+def test_a_class_with_labs_has_the_same_grades_on_a_cluster(tmp_path):
+    """The labs alone: that servers get the same grades there, tests/classroom/test_grade.py knows."""
+    from distributed import LocalCluster
+
+    lab = next((ROOT / "labs").glob("04*.ipynb"))
+    for name, changed in {"ada": {}, "ben": {"harden": "harden = ''"}}.items():
+        (tmp_path / "class" / name).mkdir(parents=True)
+        solve(Path(shutil.copy(lab, tmp_path / "class" / name)), changed)
+    line = [str(tmp_path / "class"), "--seed", "1", "--out"]
+    assert grade.main([*line, str(tmp_path / "here")]) == 1  # nobody has a server
+    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster:
+        assert grade.main([*line, str(tmp_path / "there"), "--dask", cluster.scheduler_address]) == 1
+    told = {name: records.load(tmp_path / "there" / name)["report"]["labs"] for name in ("ada", "ben")}
+    assert told == {"ada": {"earned": 3, "points": 34}, "ben": {"earned": 2, "points": 34}}
+    assert bench.same_grades(tmp_path / "here", tmp_path / "there")
 
 
 def test_a_killed_grader_leaves_no_kernel_and_nobody_who_talks_to_it(tmp_path):
