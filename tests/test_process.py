@@ -531,6 +531,7 @@ def test_slow_senders_are_cut_off_while_others_are_served(start_server):
                 asked = time.monotonic()
                 assert server.get("/health").body == HEALTHY
                 slowest = max(slowest, time.monotonic() - asked)
+                over.wait(0.05)
             ends = [future.result() for future in closed]
         over.set()
         for thread in threads:

@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 
 import jsonschema
+from forked import Forks
 
 SERVER = Path(
     os.environ.get("PIXELWISE_SERVER", Path(__file__).resolve().parent.parent / "server.py")
@@ -207,6 +208,9 @@ class Connection:
         self.socket.close()
 
 
+FORKS = Forks(
+    *("bottle", "dotenv", "jsonschema_rs", "numpy", "orjson", "waitress.server")
+)  # what server.py imports
 COVERAGE = {}  # the variables that make a process say what it covered: conftest.py moves them here
 UNMEASURED = {"COVERAGE_PROCESS_CONFIG": None}  # where a disk is broken, and where many reach nothing new
 
@@ -221,15 +225,7 @@ def environment(settings: dict, server: Path = SERVER) -> dict:
 
 def run_to_the_end(server: Path = SERVER, *, cwd="/", arguments=(), **settings) -> tuple[int, list[str]]:
     """Run a server that is expected to stop on its own: its exit status and the lines of its stderr."""
-    command = [sys.executable, server, *arguments]
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env=environment(settings, server),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=60,
-    )
+    done = FORKS.run(server, *arguments, cwd=cwd, env=environment(settings, server), timeout=60)
     assert done.stdout == b""
     return done.returncode, done.stderr.decode(errors="backslashreplace").splitlines()
 
@@ -265,15 +261,12 @@ class Process:
         self.over = False
         self.may_log_tracebacks = False
         self.request_ids: set[str] = set()
-        self.process = subprocess.Popen(
-            [*(command or [sys.executable]), server],
-            cwd=cwd,
-            env=environment(settings, server),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=writer,
-            pass_fds=pass_fds,
-        )
+        where = {"cwd": cwd, "env": environment(settings, server), "stderr": writer}
+        if command:
+            pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "pass_fds": pass_fds}
+            self.process = subprocess.Popen([*command, server], **pipes, **where)
+        else:
+            self.process = FORKS.start(server, **where)
         os.close(writer)
         self.collector = threading.Thread(target=self._collect, args=(reader,), daemon=True)
         self.collector.start()

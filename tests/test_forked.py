@@ -1,0 +1,48 @@
+"""A program that tests/forked.py forks is what `python PROGRAM` would be."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+from forked import Forks
+
+FORKS = Forks("json")
+PROGRAM = """
+import atexit, os, sys
+atexit.register(print, "the end")
+print(__name__, sys.argv, os.getcwd(), os.environ, sys.path[0])
+print(sys.stdin.read(), sys.modules["__main__"].__file__)
+print("wrong", file=sys.stderr)
+sys.exit(7)
+"""
+
+
+def test_a_fork_sees_what_a_new_interpreter_sees_and_ends_like_it(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    command = [tmp_path / "program.py", "--word", "ä"]
+    where = {"cwd": "/usr", "env": {"KEY": "ü", "LC_CTYPE": "C.UTF-8"}}
+    forked = FORKS.run(*command, **where, timeout=60)
+    new = subprocess.run([sys.executable, *command], stdin=subprocess.DEVNULL, capture_output=True, **where)
+    assert (forked.returncode, forked.stdout, forked.stderr) == (7, new.stdout, b"wrong\n")
+    assert b"the end" in new.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_fork_can_be_waited_for_and_stopped(number, tmp_path):
+    (tmp_path / "program.py").write_text("import time\ntime.sleep(600)")
+    program = FORKS.start(tmp_path / "program.py", env={})
+    with pytest.raises(subprocess.TimeoutExpired):
+        program.wait(0.01)
+    assert program.poll() is None
+    program.send_signal(number)
+    assert program.wait(60) == program.poll() == -number
+
+
+def test_nothing_of_a_program_is_there_in_the_next_one(tmp_path):
+    (tmp_path / "program.py").write_text("import sys, colorsys\nsys.path.append('/nowhere')")
+    (tmp_path / "next.py").write_text(
+        "import sys\nsys.exit('colorsys' in sys.modules or '/nowhere' in sys.path)"
+    )
+    for name in ("program.py", "next.py"):
+        assert FORKS.run(tmp_path / name, env={}, timeout=60).returncode == 0
