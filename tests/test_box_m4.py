@@ -31,18 +31,21 @@ ONLINE = [name for name, check in CHECKS.items() if "prod" in inspect.signature(
 DRILLS = ("the service is back after kill 9", "a stop stays a stop", "the service is back after a reboot")
 
 # On the dev side: for each line that it is sent, runs the checks that this names, as `pytest checks --prod`
-# does, and prints the results.
+# does, and prints the results. One login serves all commands of a line.
 GRADER = """
-import dataclasses, json, sys
+import dataclasses, json, sys, tempfile
 from checks import test_m4_machine
 from checks.kit import grading
 test_m4_machine.REBOOT = 10  # seconds: a box boots in one
-for line in sys.stdin:
-    given = grading.given_for(url="http://192.168.56.11:8000", prod=sys.argv[1])
-    session = grading.session(grading.all_checks(), given, seed=1)
-    for name in json.loads(line):
-        session.run("m4." + name)
-    print(json.dumps([dataclasses.asdict(result) for result in session.results.values()]), flush=True)
+with tempfile.TemporaryDirectory() as logins:
+    for number, line in enumerate(sys.stdin):
+        given = grading.given_for(url="http://192.168.56.11:8000", prod=sys.argv[1])
+        login = f"-oControlPath={logins}/{number}"
+        given["prod"].ssh += [login, "-oControlMaster=auto", "-oControlPersist=5"]
+        session = grading.session(grading.all_checks(), given, seed=1)
+        for name in json.loads(line):
+            session.run("m4." + name)
+        print(json.dumps([dataclasses.asdict(result) for result in session.results.values()]), flush=True)
 """
 
 # On prod, as root: what `mend` needs, once after the deployment.
