@@ -13,6 +13,7 @@ from run to run is shown by its name: <time>, <pid>, <client>. Nothing here rais
 says so.
 """
 
+import contextlib
 import html
 import json
 import os
@@ -70,6 +71,7 @@ class Prod:
     key = ""  # it stays there
     settings = {"RATE_LIMIT": "30/minute"}
     remedy = "`systemctl status pixelwise` on prod says more."
+    grader = None  # a process where prod can be reached, from the first check on
 
     def __init__(self, host: str = ""):
         host = host or os.environ.get("PROD_HOST", "")
@@ -160,30 +162,50 @@ class Prod:
         given = {"url": self.url, "prod": f"ssh://{self.destination}", "limit": options["limit"]}
         if "unit" in options:  # the file alone
             given = {"unit": str(options["unit"])}
-        order = json.dumps({"names": names, "given": given, "seed": next(seeds)})
-        command = [*self.way, sys.executable, "-c", GRADER]
-        done = subprocess.run(command, input=order, capture_output=True, text=True, cwd=REPO, check=False)
-        if done.returncode:
-            return [self.out_of_reach(done.stderr).replace("✗ ", "")] * len(names)
-        told = json.loads(done.stdout)
+        line, trouble = self.graded(json.dumps({"names": names, "given": given, "seed": next(seeds)}))
+        if not line:
+            return [self.out_of_reach(trouble).replace("✗ ", "")] * len(names)
+        told = json.loads(line)
         return [core.Result(**one) if isinstance(one, dict) else one for one in told]
+
+    def graded(self, order: str) -> tuple[str, str]:
+        """The line with which the grader answers an order; "" and what it said where it does not.
+
+        One grader serves all checks of a lab, for it starts longer than it grades; it ends with the kernel.
+        """
+        if not self.grader or self.grader.poll() is not None:
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            command = [*self.way, sys.executable, "-c", GRADER]
+            self.grader = subprocess.Popen(command, **pipes, text=True, cwd=REPO)
+        line = ""
+        try:
+            with contextlib.suppress(BrokenPipeError):  # it has ended: why is what it said
+                print(order, file=self.grader.stdin, flush=True)
+            line = self.grader.stdout.readline()
+            return line, "" if line else self.grader.communicate()[1]
+        finally:
+            if not line:  # interrupted, for one: what it would say is no answer to the next order
+                self.grader.kill()
+                self.grader = None
 
 
 GRADER = """
 import dataclasses, json, sys
 from checks import grading
-order, results = json.load(sys.stdin), []
-session = grading.session(grading.all_checks(), grading.given_for(**order["given"]), order["seed"])
-for name in order["names"]:
-    try:
-        found = [session.run(grading.find(name).name)]
-    except LookupError as problem:
-        found = [str(problem.args[0])]
-    else:
-        failed = [one for one in session.results.values() if one.status in ("failed", "unstable")]
-        found += failed[:1] if found[0].status == "could not be checked" else []
-    results += [one for one in found if one not in results]
-print(json.dumps([one if isinstance(one, str) else dataclasses.asdict(one) for one in results]))
+for line in sys.stdin:
+    order, results = json.loads(line), []
+    session = grading.session(grading.all_checks(), grading.given_for(**order["given"]), order["seed"])
+    for name in order["names"]:
+        try:
+            found = [session.run(grading.find(name).name)]
+        except LookupError as problem:
+            found = [str(problem.args[0])]
+        else:
+            failed = [one for one in session.results.values() if one.status in ("failed", "unstable")]
+            found += failed[:1] if found[0].status == "could not be checked" else []
+        results += [one for one in found if one not in results]
+    told = [one if isinstance(one, str) else dataclasses.asdict(one) for one in results]
+    print(json.dumps(told), flush=True)
 """
 
 

@@ -272,3 +272,22 @@ def test_the_grader_speaks_json():
         command, input=json.dumps(order), capture_output=True, text=True, cwd=prodkit.REPO, check=True
     )
     assert "is no check" in json.loads(done.stdout)[0]
+
+
+def test_one_grader_serves_all_checks_and_where_it_ends_another_takes_its_place(monkeypatch):
+    monkeypatch.setattr(prodkit.Prod, "ask", lambda self, lines: (255, ""))
+    prod = prodkit.Prod("nobody.invalid")
+
+    def grade():
+        options = {"limit": "30/minute", "unit": prodkit.ROOT / "deploy" / "pixelwise.service"}
+        return prod.grade(["m4.no such check"], iter([1]), options)[0]
+
+    with pytest.MonkeyPatch.context() as off:
+        off.setattr(prod, "way", ["sh", "-c", "echo box: the box is off >&2; exit 125"])
+        assert grade().startswith("prod is out of reach: box: the box is off")
+    assert "is no check" in grade()
+    grader = prod.grader
+    assert "is no check" in grade() and prod.grader is grader
+    grader.kill()
+    grader.wait()
+    assert "is no check" in grade()
