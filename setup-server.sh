@@ -24,6 +24,7 @@ ENV_FILE=$ROOT/.env
 TEMPORARY=
 TRIAL= # the process of a trial run, while there is one
 TRIAL_URL= # and where it listens
+KEPT= # that .venv can stay as it is
 STEP=0
 OLD_RUNS= # on prod, what a message of failure adds: that the old service keeps running
 unset PYTHONDONTWRITEBYTECODE # pip compiles nothing here: what runs first does it for all that start after it
@@ -43,17 +44,25 @@ clean_up() {
 
 is_prod() { id produser >/dev/null 2>&1; }
 
-# setting KEY: its value from the environment, else from .env, else nothing. For server.py and systemd, quotes, the ends
-# of lines and a byte order mark are no part of it; so dotenv reads it here too.
-setting() {
-  if [ -n "${!1+set}" ]; then
-    printf '%s' "${!1}"
-  elif [ -e "$ENV_FILE" ]; then
-    "$PYTHON" -c 'import logging, sys, dotenv
+# read_env: what .env says, to be kept in SAID, for a Python takes its time to start. For server.py and systemd, quotes,
+# the ends of lines and a byte order mark are no part of a value; so dotenv reads it here too.
+declare -A SAID
+read_env() {
+  local line
+  SAID=()
+  [ -e "$ENV_FILE" ] || return 0
+  while IFS= read -r -d '' line; do SAID[${line%%=*}]=${line#*=}; done < <("$PYTHON" -c 'import logging, sys, dotenv
 logging.disable()  # of a line that is none, the server tells
 with open(sys.argv[1], encoding="utf-8-sig", errors="replace") as lines:
-    print(dotenv.dotenv_values(stream=lines, interpolate=False).get(sys.argv[2]) or "", end="")' "$ENV_FILE" "$1"
-  fi
+    for key, value in dotenv.dotenv_values(stream=lines, interpolate=False).items():
+        if key.isidentifier():
+            print(key, value or "", sep="=", end="\0")' "$ENV_FILE")
+  wait $!
+}
+
+# setting KEY: its value from the environment, else from .env, else nothing
+setting() {
+  if [ -n "${!1+set}" ]; then printf '%s' "${!1}"; else printf '%s' "${SAID[$1]-}"; fi
 }
 
 # what an earlier run as another user left (root, where it was sudo's), and this one cannot use
@@ -100,7 +109,7 @@ venv_is_good() {
 # the Debian packages that this mode needs and that are missing
 missing_packages() {
   local pair
-  if ! venv_is_good && ! find_python >/dev/null; then
+  if [ -z "$KEPT" ] && ! find_python >/dev/null; then
     if fits python3 os; then echo python3-venv; else printf '%s\n' python3 python3-venv; fi
   fi
   local wanted=(git:git curl:curl)
@@ -122,8 +131,9 @@ missing_packages() {
 install_packages() {
   step "Debian packages"
   local packages sudo=() version
-  version=$(python3 -c 'import platform; print(platform.python_version())' 2>/dev/null) || true
-  if [ -n "$version" ] && ! fits python3 os && ! venv_is_good && ! find_python >/dev/null; then
+  if venv_is_good; then KEPT=yes; fi
+  if [ -z "$KEPT" ] && ! find_python >/dev/null && ! fits python3 os &&
+    version=$(python3 -c 'import platform; print(platform.python_version())' 2>/dev/null); then
     die "this needs Python 3.11 to 3.13, and python3 is $version: install one of those beside it, then run this again"
   fi
   mapfile -t packages < <(missing_packages "$1")
@@ -141,7 +151,7 @@ install_packages() {
   "${sudo[@]}" apt-get update -qq || die "apt-get update failed; $remedy"
   "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
     "${packages[@]}" >/dev/null || die "apt-get install failed; $remedy"
-  venv_is_good || find_python >/dev/null || die "no Python 3.11 to 3.13 with venv here; install one, for example python3.12-venv"
+  [ -n "$KEPT" ] || find_python >/dev/null || die "no Python 3.11 to 3.13 with venv here; install one, for example python3.12-venv"
 }
 
 # ---- 2 Python packages ------------------------------------------------------------------------------
@@ -163,7 +173,7 @@ install_python_packages() {
   step "Python packages in .venv"
   local files=(requirements.txt) stamp wanted
   if [ "$1" != serve ]; then files+=(requirements-dev.txt); fi
-  if ! venv_is_good; then
+  if [ -z "$KEPT" ]; then
     say "making .venv with $("$(find_python)" --version)"
     rm -rf -- "$VENV"
     "$(find_python)" -m venv "$VENV"
@@ -292,6 +302,7 @@ pull_release() {
   install -m 644 -- "$source" "$target.new"
   mv -f -- "$target.new" "$target"
   pin_digest "$release" "$digest"
+  read_env
   clean_up
   say "$version is now in place ($path)"
 }
@@ -473,6 +484,7 @@ print_key() {
   local key
   refuse_what_is_anothers
   [ -x "$PYTHON" ] || die "there is no .venv: run bash setup-server.sh"
+  read_env
   key=$(setting SECRET_API_KEY)
   [ -n "$key" ] || die "there is no SECRET_API_KEY in .env: run bash setup-server.sh"
   printf '%s\n' "$key"
@@ -528,6 +540,7 @@ main() {
     *) install_python_packages serve ;;
   esac
   seed_settings
+  read_env
   pull_release
   prove_model
   cd "$ROOT"

@@ -1,6 +1,8 @@
 """setup-server.sh: a fresh machine, a second run, model releases good and bad, and the printed curl line."""
 
+import functools
 import hashlib
+import io
 import json
 import os
 import re
@@ -191,13 +193,14 @@ def release(folder: Path, files: dict[str, bytes], tag: str = "v9") -> str:
     return folder.as_uri()
 
 
-def artefact(classes: str, folder: Path) -> bytes:
+@functools.cache
+def artefact(classes: str) -> bytes:
     """A small pipeline over these classes, pickled."""
     samples = np.load(ROOT / "models/samples.npz")
     chosen = np.isin(samples["labels"], list(classes))
     ink = (samples["images"][chosen].reshape(-1, 784) > 128).astype(float)
-    joblib.dump(LogisticRegression(max_iter=300).fit(ink, samples["labels"][chosen]), folder / "made.pkl")
-    return (folder / "made.pkl").read_bytes()
+    joblib.dump(LogisticRegression(max_iter=300).fit(ink, samples["labels"][chosen]), made := io.BytesIO())
+    return made.getvalue()
 
 
 def sums(content: bytes, name: str) -> bytes:
@@ -223,7 +226,7 @@ def model(box):
 
 
 def test_a_release_with_its_own_sums_is_pulled_and_proven(box, model, tmp_path):
-    content = artefact("0123456789", tmp_path)
+    content = artefact("0123456789")
     url = release(tmp_path / "repo", {NAME: content, "SHA256SUMS": sums(content, NAME)})
     ask_for(box, url)
     ran = run(box)
@@ -238,7 +241,7 @@ def test_a_release_with_its_own_sums_is_pulled_and_proven(box, model, tmp_path):
 
 
 def test_a_release_without_sums_is_pinned_on_first_use(box, model, tmp_path):
-    first, second = artefact("0123456789", tmp_path), artefact("123456789", tmp_path)
+    first, second = artefact("0123456789"), artefact("123456789")
     url = release(tmp_path / "repo", {f"models/{NAME}": first})
     ask_for(box, url)
     ran = run(box)
@@ -264,7 +267,7 @@ def test_a_release_without_sums_is_pinned_on_first_use(box, model, tmp_path):
     "fault", ["no repository", "no tag", "no file", "sums", "digest", "not a model", "symlink"]
 )
 def test_whatever_fails_the_artefact_in_place_stays(fault, box, model, tmp_path):
-    content = artefact("0123456789", tmp_path)
+    content = artefact("0123456789")
     files = {NAME: content, "SHA256SUMS": sums(content, NAME)}
     words = {
         "no repository": "cannot pull v9",

@@ -5,6 +5,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 import sysconfig
 import tempfile
 import zipfile
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from jupyterlab_server import settings_utils
 from test_setup import ROOT, SETTINGS, prediction, run, serving
-from tree import copy_to, from_setup
+from tree import copy_of_the_kit, copy_to, from_setup
 
 NOBODY = 65534
 
@@ -23,8 +24,10 @@ LENT = {"PYTHONPATH": sysconfig.get_path("purelib")}
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory) -> Path:
-    """A copy of the repo on which `bash setup-server.sh` ran once."""
-    folder = copy_to(tmp_path_factory.mktemp("odd") / "pixelwise")
+    """A copy of the kit on which `bash setup-server.sh` ran once; pip is lent to it as well."""
+    folder = copy_of_the_kit(tmp_path_factory.mktemp("odd") / "pixelwise")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / ".venv"], check=True)
+    (folder / ".venv/bin/pip").write_text(f"#!{folder}/.venv/bin/python\n")
     ran = run(folder, **LENT)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return folder
