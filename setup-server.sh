@@ -509,10 +509,9 @@ lab_options() {
   done
 }
 
-# most tests wait (for a window of the limit, for a machine to boot), so there are two workers a core
-side_by_side() {
-  "$PYTHON" -m pytest -m 'not alone' --numprocesses $((2 * $(nproc))) --dist loadscope --no-loadscope-reorder "$@"
-}
+# side_by_side WORKERS WORDS…: most tests wait (for a window of the limit, for a machine to boot), so there are two
+# workers a core, and two in all for those that measure a server by the clock
+side_by_side() { "$PYTHON" -m pytest --numprocesses "$1" --dist loadscope --no-loadscope-reorder "${@:2}"; }
 
 main() {
   local mode=${1:-provision} socket=
@@ -573,14 +572,14 @@ main() {
       if [ ! -d "$ROOT/tests" ]; then
         grade_own "${@:2}"
       elif [ "${2:-}" = --quick ]; then
-        side_by_side "${@:2}"
+        side_by_side $((2 * $(nproc))) -m 'not alone' "${@:2}"
       elif [ $# -gt 1 ]; then
         "$PYTHON" -m pytest "${@:2}"
       else
         say "running them all, on $(nproc) cores (a quarter of an hour on two, and more the first time)"
-        side_by_side --cov --cov-report=
-        say "and, with nothing beside them, those that measure a server by the clock"
-        "$PYTHON" -m pytest -m alone --cov --cov-append --cov-report=
+        side_by_side $((2 * $(nproc))) -m 'not alone' --cov --cov-report=
+        say "and, with little beside them, those that measure a server by the clock"
+        side_by_side 2 -m alone --cov --cov-append --cov-report=
         "$PYTHON" -m coverage report --include="$ROOT/server.py,$ROOT/deploy/*" --fail-under=95
         "$PYTHON" -m coverage report --include="$ROOT/models/classifier.py" --fail-under=95
       fi
