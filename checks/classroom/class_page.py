@@ -91,7 +91,7 @@ def _histogram(graded: list[dict]) -> Markup:
     counts = Counter(map(_bin, graded))
     top, width, height = max(counts.values()), 640, 130
     step = width / BINS
-    bars, labels = [], []
+    bars, told, labels = [], [], []
     for number in range(BINS):
         count, x = counts[number], step * number
         tall = height * count / top
@@ -99,12 +99,11 @@ def _histogram(graded: list[dict]) -> Markup:
             shape = {"x": f"{x + 3:g}", "y": f"{height - tall + 24:.1f}", "width": f"{step - 6:g}"}
             text = {"middle": f"{x + step / 2:g}", "above": f"{height - tall + 18:.1f}"}
             title = f"{count} with {_bin_name(number)} of the points"
-            bars.append(
-                fill("bar", number=number, count=count, title=title, height=f"{tall:.1f}", **shape, **text)
-            )
+            bars.append(fill("bar", number=number, title=title, height=f"{tall:.1f}", **shape))
+            told.append(fill("count", count=count, **text))  # above the line of the median
         labels.append(fill("tick", x=f"{x:g}", text=f"{100 * number // BINS}"))
     median = f"{width * statistics.median(map(_share, graded)):.1f}"
-    return fill("histogram", bars=join(bars), ticks=join(labels), median=median)
+    return fill("histogram", bars=join(bars), counts=join(told), ticks=join(labels), median=median)
 
 
 def _tally(graded: list[dict]) -> dict[str, dict]:

@@ -6,15 +6,13 @@ from decimal import Decimal
 from pathlib import Path
 
 from checks.classroom.handed_back import REPORT, grades_of
-from checks.classroom.marks import MILESTONE
 from checks.course.roster import Student
 from checks.course.tables import Unclear
 from checks.exchange.pairs import Grade, Person, pairs
 from checks.term.book import Standing, Term, allowed, book_of, term_of
 from checks.term.change import holding, rules_in, wanted
-from checks.term.points import Attempt, is_known
 from checks.term.rules import FILE, parsed
-from checks.term.table import decided
+from checks.term.table import decided, why_none
 
 
 def term_in(grades: Path) -> Term:
@@ -74,17 +72,7 @@ def comment_of(term: Term, one: Standing) -> str:
         late = f", {part.late} days late" if part.late > 1 else ", a day late" if part.late else ""
         late += f" ({part.grace} at no cost)" if part.grace else ""
         if part.points is None:
-            lines.append(f"{name}: {_why_none(term.book.attempts[one.student.id], name)}")
+            lines.append(f"{name}: {why_none(term, one, name)}")
         else:
             lines.append(f"{name}: {term.shown(part.points)} of {term.shown(part.of)}{late}")
     return "\n".join([*lines, *(f"{what}: {told}" for what, told in decided(term, one))])
-
-
-def _why_none(attempts: Iterable[Attempt], name: str) -> str:
-    """Why a student has no points of a milestone."""
-    marks = [one.checks[name] for one in attempts if one.checks.get(name)]
-    if any(map(is_known, marks)):
-        return "came too late to count"
-    if not marks:
-        return "nothing came in"
-    return "not read yet" if name == MILESTONE else "could not be checked"

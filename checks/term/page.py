@@ -6,6 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from urllib.parse import quote
 
+from checks.classroom.marks import MILESTONE, TITLE
 from checks.kit.grading import all_checks
 from checks.report.model import LABS, TITLES, clean
 from checks.report.pieces import Markup, Pieces, join
@@ -13,7 +14,7 @@ from checks.term.book import Standing, Term
 from checks.term.points import Part
 from checks.term.progress import Curve, behind, curve_of, stops
 from checks.term.rules import moment
-from checks.term.table import decided
+from checks.term.table import decided, why_none
 
 PIECES = Pieces(Path(__file__).with_name("term.html"))
 SHOWN = 15  # checks and exercises that stop most
@@ -90,7 +91,8 @@ def _curve(term: Term, curve: Curve) -> Markup:
     for at, part in curve.steps:
         path += f"H{across(at):.1f}V{down(part):.1f}"
     path += f"H{WIDTH}"
-    title = f"{curve.milestone} {(TITLES | LABS).get(curve.milestone, '')}".strip()
+    titles = TITLES | LABS | {MILESTONE: TITLE}
+    title = f"{curve.milestone} {titles.get(curve.milestone, '')}".strip()
     words = told_of(term, curve)
     line = fill("due", x=f"{across(due):.1f}") if due else Markup("")
     ends = (day(term, start), day(term, end)) if every else ("", "")
@@ -102,7 +104,7 @@ def _curve(term: Term, curve: Curve) -> Markup:
         words=words,
         path=path,
         due=line,
-        first=ends[0],
+        first=ends[0] if ends[0] != ends[1] else "",
         last=ends[1],
     )
 
@@ -120,9 +122,9 @@ def _link(term: Term, one: Standing) -> Markup:
     return fill("name", name=one.student.name, links=join(links))
 
 
-def _of(term: Term, name: str, part: Part) -> str:
+def _of(term: Term, one: Standing, name: str, part: Part) -> str:
     if part.points is None:
-        return f"{name}: nothing"
+        return f"{name}: {why_none(term, one, name)}"
     return f"{name}: {term.shown(part.points)} of {term.shown(part.of)}"
 
 
@@ -132,7 +134,7 @@ def _behind(term: Term, now: datetime) -> Markup:
         fill(
             "straggler",
             name=_link(term, one),
-            missing=", ".join(_of(term, name, part) for name, part in missing),
+            missing=", ".join(_of(term, one, name, part) for name, part in missing),
         )
         for one, missing in found
         if term.book.attempts[one.student.id]  # who has nothing at all is listed apart
@@ -165,7 +167,7 @@ def _student(term: Term, one: Standing) -> Markup:
         group=one.student.group,
         points=term.shown(one.points),
         share=f"{min(100.0, float(100 * share)):.1f}",
-        parts=", ".join(_of(term, name, part) for name, part in one.parts.items()),
+        parts=", ".join(_of(term, one, name, part) for name, part in one.parts.items()),
         decided=join(told),
     )
 

@@ -4,9 +4,11 @@ import csv
 import io
 
 from checks.classroom.gradebook import BOM, MAXIMUM, defused
+from checks.classroom.marks import MILESTONE
 from checks.course.overrides import Override
 from checks.report.model import clean
 from checks.term.book import Standing, Term
+from checks.term.points import is_known
 
 UNKNOWN = "at an unknown time"
 
@@ -58,3 +60,14 @@ def decided(term: Term, one: Standing) -> list[tuple[str, Override]]:
     whats = sorted({what for _, what in term.book.overrides})
     found = ((clean(what), term.book.decided(one.student, what)) for what in whats)
     return [(what, override) for what, override in found if override]
+
+
+def why_none(term: Term, one: Standing, name: str) -> str:
+    """Why a student has no points of a milestone."""
+    attempts = term.book.attempts[one.student.id]
+    marks = [told.checks[name] for told in attempts if told.checks.get(name)]
+    if any(map(is_known, marks)):
+        return "came too late to count"
+    if attempts and name == MILESTONE:
+        return "not read yet"
+    return "could not be checked" if marks else "nothing came in"

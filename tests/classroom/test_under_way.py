@@ -13,6 +13,7 @@ import pytest
 from selenium.webdriver.common.by import By
 
 from checks.classroom import the_class, under_way
+from checks.classroom.class_page import class_page
 from checks.classroom.gradebook import write_class
 from checks.classroom.one import record_of
 from checks.classroom.records import GRADED, NOT_GRADED
@@ -187,22 +188,38 @@ def test_of_a_grading_that_was_killed_a_whole_page_stays_and_says_so(tmp_path):
     assert "If that is long ago, the grading was interrupted" in page, "also where no script runs"
 
 
-def test_a_browser_shows_that_a_page_is_old(tmp_path):
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    made = chromium.start(tmp_path_factory.mktemp("browser") / "profile", "1366,900")
+    yield made
+    made.quit()
+
+
+def test_a_browser_shows_that_a_page_is_old(tmp_path, browser):
     page = UnderWay(None, NAMES)
     list(page.beginning([{"name": "ada"}, {"name": "<i>ben"}]))
     page.finished(finished("<i>ben", 81.5))
     page.finished(finished("cleo", None))
-    browser = chromium.start(tmp_path / "profile", "1366,900")
-    try:
-        now = under_way.time.time()
-        for name, written in {"new": now, "old": now - 2 * PATIENCE}.items():
-            (tmp_path / f"{name}.html").write_text(page.page(written))
-            browser.get((tmp_path / f"{name}.html").as_uri())
-            told = browser.find_element(By.CLASS_NAME, "stopped")
-            assert told.is_displayed() == (name == "old")
-            for theme in ("light", "dark") if SHOTS else ():
-                media = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
-                browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-                browser.save_screenshot(f"{SHOTS}/under-way-{name}-{theme}.png")
-    finally:
-        browser.quit()
+    now = under_way.time.time()
+    for name, written in {"new": now, "old": now - 2 * PATIENCE}.items():
+        (tmp_path / f"{name}.html").write_text(page.page(written))
+        browser.get((tmp_path / f"{name}.html").as_uri())
+        told = browser.find_element(By.CLASS_NAME, "stopped")
+        assert told.is_displayed() == (name == "old")
+        for theme in ("light", "dark") if SHOTS else ():
+            media = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+            browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+            browser.save_screenshot(f"{SHOTS}/under-way-{name}-{theme}.png")
+
+
+def test_a_phone_shows_the_whole_of_what_changed_in_a_class(tmp_path, browser):
+    checks = {"m1.one": {"status": "passed", "earned": 4, "points": 4}}
+    told = {"status": GRADED, "why": "", "earned": 30, "points": 54, "checks": checks}
+    changes = {"Ada Böhm_4010": [("lab02.first", "0 of 4, failed", "4 of 4, passed")]}
+    page = class_page([{"name": "Ada Böhm_4010"} | told, {"name": "block5-s036-final"} | told], {}, changes)
+    (tmp_path / "index.html").write_text(page)
+    phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    browser.get((tmp_path / "index.html").as_uri())
+    assert browser.execute_script("return document.documentElement.scrollWidth") == 390
+    assert browser.find_element(By.XPATH, "//td[.='4 of 4, passed']").is_displayed()

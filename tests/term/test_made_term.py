@@ -389,6 +389,13 @@ def test_on_dask_and_with_everything_in_another_order_the_same_bytes_are_written
 # ---- How it goes -----------------------------------------------------------------------------------------
 
 
+def test_the_page_says_why_there_are_no_points_and_what_read_is(made):
+    page = (made / "term.html").read_text()
+    assert "<h3>read reflections, read by a person <small>24 points</small></h3>" in page
+    for why in ("m1: came too late to count, m2: 40 of 40", "read: not read yet", "m1: nothing came in, m2"):
+        assert why in page, why
+
+
 @pytest.fixture(scope="module")
 def term(made):
     book = command.book_of(made)

@@ -76,7 +76,7 @@ def test_the_page_names_who_is_behind_who_is_absent_and_what_stops():
     page = Tags(term_page(term(), DUE + timedelta(days=9)))
     for words in (
         "Behind (1)",
-        "m1: nothing",
+        "m1: could not be checked",
         "Handed in nothing (1)",
         "What stops most",
         "1 of 1",
