@@ -231,7 +231,7 @@ def marked(record: dict, grades: Path) -> dict:
 def read(record: dict, grades: Path) -> dict:
     """`marked`, without what was decided."""
     holds = held(grades)
-    if holds is None:
+    if holds is None or not holds[1]:  # who only opened the page has read nothing
         return record
     answers, report = answers_of(record), record["report"]
     results, comments, notes = [], [], []

@@ -245,6 +245,14 @@ def test_nothing_changes_where_nobody_has_read(grades):
     assert "comments" not in row and COLUMN not in row
 
 
+def test_nothing_changes_where_somebody_opened_the_page_and_read_nothing(grades):
+    before = row_of(grades, STUDENTS[0])
+    opened = Marks(grades)
+    opened.begin(questions())
+    opened.close()
+    assert row_of(grades, STUDENTS[0]) == before
+
+
 def test_points_and_comments_reach_the_gradebook(read):
     grades, *_ = read
     row = row_of(grades, STUDENTS[1])
