@@ -28,7 +28,7 @@ def matched(original: dict, cells: list[dict], notes: list[str]) -> dict[str, di
 
     cells: the student's, in their order, {"id" or None, "source", "type"}. An exercise has "above" and
     "below" as well: the sources of the student's own cells of code beside it, for whoever writes one in two
-    cells.
+    cells; and "before": those of all their cells of code before it.
     """
     wanted = [cell for cell in original["cells"] if "solution" not in tags(cell)]
     place = _by_id(wanted, cells)
@@ -47,6 +47,8 @@ def matched(original: dict, cells: list[dict], notes: list[str]) -> dict[str, di
     for cell in wanted:
         if "exercise" in tags(cell) and cell["id"] in place:
             told[cell["id"]] |= _beside(place[cell["id"]], cells, set(place.values()))
+            before = cells[: place[cell["id"]]]
+            told[cell["id"]]["before"] = [one["source"] for one in before if one["type"] == "code"]
         if "reflection" in tags(cell) and cell["id"] in place:
             below = _answer_below(cell, cells, place)
             told[cell["id"]]["source"] += f"\n\n{below}" if below else ""

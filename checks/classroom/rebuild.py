@@ -1,8 +1,8 @@
 """Notebooks rebuilt: the instructor's cells in the instructor's order, found in a submission.
 
-Of a student come only the sources of the cells tagged `exercise`, and the words of those tagged
-`reflection`; the outputs to compare with are the instructor's. So nothing that a student adds, copies, moves,
-retypes or tags has a say.
+Of a student come only the sources of the cells tagged `exercise`, with what these need (an import at the top,
+a helper), and the words of those tagged `reflection`; the outputs to compare with are the instructor's. So
+nothing else that a student adds, copies, moves, retypes or tags has a say, nor in which order they ran it.
 """
 
 import ast
@@ -16,10 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from checks.classroom.cells import ANSWER, source_of, tags
+from checks.classroom.needs import names_of, needed
 
 LARGEST = 8 << 20  # bytes of a notebook
 MOST_CELLS = 2000
 LONGEST = 20_000  # characters of a source or an answer
+SHELL = re.compile(r"\s*%%(dev|practice|prod|bash|sh|script|system|sx)\b")  # magics of a cell of shell
 
 
 # ---- What was handed in --------------------------------------------------------------------------------
@@ -124,7 +126,7 @@ def _name_and_source(cell) -> tuple[str | None, str | None]:
 
 def rebuild(original: dict, handed_in: dict[str, dict], notes: list[str]) -> dict:
     """The instructor's notebook without its solutions, with the student's sources in its exercises."""
-    cells = []
+    cells, given = [], set()
     for cell in original["cells"]:
         if "solution" in tags(cell):
             continue
@@ -137,6 +139,10 @@ def rebuild(original: dict, handed_in: dict[str, dict], notes: list[str]) -> dic
                 notes.append(f"the exercise {cell['id']} is a cell of another type; it was run as code")
             if theirs:
                 theirs = _without_shell(theirs, source_of(cell))
+                own = [*theirs.get("above", ()), theirs["source"], *theirs.get("below", ())]
+                more = needed(own, theirs.get("before", []), given)
+                given |= names_of([*own, more])
+                theirs |= {"above": [more] * bool(more) + list(theirs.get("above", ()))}
                 cell["source"] = without_markers(theirs["source"])
             cell["metadata"] = {
                 "tags": ["exercise", "nbval-ignore-output"],
@@ -146,6 +152,8 @@ def rebuild(original: dict, handed_in: dict[str, dict], notes: list[str]) -> dic
             cells.append(cell)
             cells += _own_cells(cell, "below", theirs)
             continue
+        if cell["cell_type"] == "code":
+            given |= names_of([source_of(cell)])
         if "pytest checks" in source_of(cell):
             cell["metadata"] = {"tags": ["nbval-skip"]}  # the sandbox has no checks/
         cells.append(cell)
@@ -156,12 +164,17 @@ def _without_shell(theirs: dict, stub: str) -> dict:
     """A student's exercise without the cells of shell lines beside it, which leave no value, and may ask a
     server once more; they stay beside a stub that nobody has touched, for the answer may be there."""
     if same_code(theirs["source"], stub):
-        return theirs
+        return dict(theirs)
     own = {where: theirs.get(where, ()) for where in ("above", "below")}
     return theirs | {
-        where: [source for source in sources if not source.lstrip().startswith(("%%", "!"))]
-        for where, sources in own.items()
+        where: [source for source in sources if not _is_shell(source)] for where, sources in own.items()
     }
+
+
+def _is_shell(source: str) -> bool:
+    """Whether a cell has nothing but lines of shell."""
+    lines = [line for line in source.splitlines() if line.strip() and not line.startswith("#")]
+    return bool(SHELL.match(source)) or all(line.startswith("!") for line in lines)
 
 
 def _own_cells(cell: dict, where: str, theirs: dict | None) -> list[dict]:

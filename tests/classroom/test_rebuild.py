@@ -61,6 +61,25 @@ def test_shell_lines_beside_an_exercise_are_not_run_unless_they_are_the_answer()
         assert rebuild.done_exercises(lab, rebuilt) == done
 
 
+@pytest.mark.parametrize(
+    ("beside", "runs"),
+    [
+        ("%%dev\ncurl $URL", False),
+        ("%%bash\ncurl $URL", False),
+        ("# look\n!curl $URL\n!ls", False),
+        ("%%time\nhelp = 1", True),
+        ("%%capture\nhelp = 1", True),
+        ("!ls\nhelp = 1", True),
+        ("%pwd", True),
+    ],
+)
+def test_a_helper_under_a_magic_runs_and_a_cell_of_shell_does_not(beside, runs):
+    lab = notebook(cell("number", "number = None", "exercise"))
+    theirs = {"type": "code", "source": "number = help", "above": [beside], "below": []}
+    rebuilt = rebuild.rebuild(lab, {"number": theirs}, [])
+    assert [one["source"] for one in rebuilt["cells"][:-1]] == [beside] * runs
+
+
 def test_odd_cells_are_noted_and_tolerated(tmp_path):
     theirs = handed_in(cell("number", "number = 42", kind="markdown"))
     theirs["cells"] = [one for one in theirs["cells"] if one["id"] != "other"]
