@@ -17,8 +17,9 @@ KIND = "application/vnd.pixelwise.plain+json"
 LARGEST = 512 << 10  # characters of a value
 MOST = 20_000  # numbers, texts, lists … in it
 OURS = {"host", "content-length", "connection", "transfer-encoding", "accept-encoding", "expect", "upgrade"}
-SETTINGS = {"DEBUG": "true|false", "RATE_LIMIT": r"off|\d{1,6}/(second|minute|hour)"}
-SETTINGS["TRUSTED_PROXY"] = r"|[0-9a-f.:]{1,45}"  # those that a server of ours is started with
+SETTINGS = {"DEBUG": "(?i:true|false)", "RATE_LIMIT": r"off|\d{1,9}/(second|minute|hour)"}
+SETTINGS["TRUSTED_PROXY"] = r"|[0-9a-fA-F.:]{1,45}"  # those that a server of ours is started with
+NOT_TAKEN = ("SECRET_API_KEY", "HOST", "PORT")  # it has a key and a place of its own
 
 
 class NotPlain(Exception):
@@ -114,7 +115,9 @@ def _asked(content, left):
         raise ValueError(headers)
     kept = {}
     for name, one in headers.items():
-        if not re.fullmatch(r"[\w-]{1,100}", name, re.ASCII) or not re.fullmatch(r"[ -~]{0,4000}", one):
+        if not re.fullmatch(r"[\w-]{1,100}", name, re.ASCII) or not re.fullmatch(
+            "[ -~\x80-\xff]{0,4000}", one
+        ):
             raise ValueError(name)
         if name.lower() not in OURS:
             kept[name] = one
@@ -122,7 +125,8 @@ def _asked(content, left):
 
 
 def _started(content, left):
+    content = {name: one for name, one in content.items() if name not in NOT_TAKEN}
     odd = [name for name, one in content.items() if not re.fullmatch(SETTINGS.get(name, "(?!)"), one)]
     if odd:
-        raise NotPlain(f"a server with {odd[0][:40]} is not started here")
-    return Started(dict(content))
+        raise NotPlain(f"a server with this {odd[0][:40]} is not started here: leave it out")
+    return Started(content)

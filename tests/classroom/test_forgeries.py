@@ -65,4 +65,4 @@ def test_no_forgery_gains_a_point_and_no_honest_answer_between_them_loses_one(tm
     assert lost == {}, "\n".join(map(str, told.values()))
     assert told["a display hook that answers"]["received"] == "True", "it was asked, and not believed"
     assert told["the solutions in the kit"]["received"] == "0", "there are none"
-    assert told["not a number"]["received"] == "it told nothing", "what is no JSON does not even leave"
+    assert told["not a number"]["received"] == "nan and inf are no numbers here", "not even leaves"

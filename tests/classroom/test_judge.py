@@ -1,24 +1,26 @@
-"""The exercises of the real labs, judged: honest work in all its shapes earns its points, what is wrong does
-not.
+"""The exercises of the real labs, judged: what is wrong earns nothing, of whatever kind it is.
 
 All of them are judged in one process, that has the instructor's cells and no kernel; the values come to it as
 they leave a kernel, in the words of teller.py.
 """
 
+import decimal
+import fractions
+import http
+import itertools
 import json
 import os
+import re
 import subprocess
 import sys
-from collections import OrderedDict
 from types import SimpleNamespace
 
 import httpx
-import numpy as np
 import pytest
 import requests
 from made_labs import ROOT
 
-from checks.classroom import exercises, teller
+from checks.classroom import exercises, plain, teller
 from checks.classroom.sandbox import in_fresh_network
 
 JUDGE = """
@@ -69,58 +71,23 @@ DESIGN = {
     "response": {"model_version": {"type": "string"}, "model_sha256": {"type": "string"}},
     "statuses": {"200": "The version.", "500": "Our fault."},
 }
-ROUTE = """
-    @app.route("/version", ["GET", "HEAD"])
-    def version_of_the_model():
-        digest = settings.model_sha256 or listed_digest(ROOT / settings.model_path)
-        return answer("version.response", {"model_version": version, "model_sha256": digest})
-"""
 WHO = """[Service]
 User=produser
 WorkingDirectory=/opt/pixelwise
 EnvironmentFile=/opt/pixelwise/.env
 Environment=HOST=0.0.0.0
 ExecStart=/opt/pixelwise/.venv/bin/python server.py"""
-HONEST = [  # exercise, its value in a shape that a student may give it
+RIGHT = [  # one of each way in which a value is judged; tests/classroom/honest has hundreds more
     ("00.survivors", [".env", "notes.txt"]),
-    ("00.survivors", ("notes.txt", ".env")),
-    ("00.survivors", {".env", "notes.txt"}),
-    ("00.survivors", np.array([".env", "notes.txt"])),
     ("00.one-file", "git restore README.md"),
-    ("00.one-file", "  git checkout HEAD -- ./README.md\n"),
-    ("00.old-key", "the-key-that-your-clients-know"),
-    ("00.repair-code", "git checkout models/classifier.py"),
-    ("00.repair-artefact", "cd models && cp ../../digit-models/*.pkl ."),
-    ("00.repair-settings", "grep -v '^PORT=' .env > new; echo 'PORT=\"8000\"' >> new; mv new .env"),
-    ("01.split-body", "User-agent: *\nDisallow: /deny\n"),
-    ("01.split-body", np.str_("User-agent: *\nDisallow: /deny\n")),
+    ("00.repair-settings", "sed -i 's/^PORT=.*/PORT=8000/' .env"),
     ("01.own-header", asked("GET", "/headers", headers={"x-digit": "7"})),
-    ("01.own-header", asked_by_httpx("GET", "/headers", headers={"X-Digit": "7"})),
-    ("01.repair-json", '{"digits": [1, 2, 3], "ok": true}'),
-    ("01.repair-json", b'\n{ "ok" : true, "digits" : [1,2,3] }'),
-    ("01.pick-verb", {"/classify": "POST", "/results": "GET", "/health": "HEAD"} | {"/health": "GET"}),
-    ("01.pick-verb", OrderedDict({"/health": "GET", "/classify": "POST", "/results": "GET"})),
-    ("01.whose-turn", ["nobody", "client", "client", "client", "server"]),
-    ("01.translate", asked("PUT", "/anything", **PUT)),
     ("01.translate", asked_by_httpx("PUT", "/anything?digit=7", headers=PUT["headers"], json=PUT["json"])),
-    ("02.too-dark", {"pixels": [*BLANK[:3], [0] * 17 + [256] + [0] * 10, *BLANK[4:]]}),
-    ("02.too-dark", {"pixels": np.array(DARK["pixels"])}),
-    ("02.json-text", json.dumps({"pixels": BLANK})),
-    ("02.json-text", json.dumps({"pixels": BLANK}, indent=2).encode()),
     ("02.refused", asked("POST", "/classify", headers=KEY, json=DARK)),
-    ("02.own-digit", asked("POST", "/classify", headers=KEY, json={"pixels": BLANK})),
-    ("03.wrong-key", asked("POST", "/classify", headers={"X-API-Key": "wrong"}, json={"pixels": BLANK})),
-    ("03.lacking", asked("POST", "/classify", headers=KEY, json={})),
     ("03.guess", (401, 415, 429)),
-    ("03.guess", np.array([401, 415, 429])),
-    ("03.found", (False, True)),
-    ("03.found", [np.False_, np.True_]),
     ("04.who", WHO),
-    ("04.again", "\nRestartSec=3s\nRestart=always\n"),
     ("05.proxy", server(RATE_LIMIT="1/hour", TRUSTED_PROXY="127.0.0.1")),
-    ("05.rotate", "0123456789abcdef" * 3),
     ("06.design", DESIGN),
-    ("06.route", ROUTE),
 ]
 WRONG = [
     ("00.survivors", ["README.md", "notes.txt"]),
@@ -162,8 +129,8 @@ NOTHING = [(name, None) for name in exercises.BY_NAME if not exercises.BY_NAME[n
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory) -> list:
-    """[right, what was wanted] for all of HONEST, WRONG and NOTHING."""
-    told = [(f"lab{name}", value) for name, value in HONEST + WRONG] + NOTHING
+    """[right, what was wanted] for all of RIGHT, WRONG and NOTHING."""
+    told = [(f"lab{name}", value) for name, value in RIGHT + WRONG] + NOTHING
     asked = [(name, *teller.Told(lambda: value)._repr_mimebundle_().values()) for name, value in told]  # noqa: B023
     command = in_fresh_network([sys.executable, "-c", JUDGE, ROOT, tmp_path_factory.mktemp("judge")])
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -175,17 +142,50 @@ def judged(tmp_path_factory) -> list:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_honest_work_loses_nothing_whatever_its_shape(judged):
-    assert len(HONEST) >= 30
-    lost = [(name, told[1]) for (name, _), told in zip(HONEST, judged) if not told[0]]
-    assert lost == []
+def test_what_is_right_earns_its_points_beside_what_is_wrong(judged):
+    assert [(name, told[1]) for (name, _), told in zip(RIGHT, judged) if not told[0]] == []
 
 
 def test_what_is_wrong_earns_nothing(judged):
-    told = judged[len(HONEST) :]
+    told = judged[len(RIGHT) :]
     assert [(name, value) for (name, value), one in zip(WRONG, told) if one[0]] == []
 
 
 def test_what_is_left_at_none_earns_nothing(judged):
-    told = judged[len(HONEST) + len(WRONG) :]
+    told = judged[len(RIGHT) + len(WRONG) :]
     assert len(told) == len(NOTHING) and not any(right for right, _ in told)
+
+
+# ---- What cannot leave its kernel -----------------------------------------------------------------------
+
+
+def left(value):
+    """What is known of a value out here."""
+    return plain.received(teller.Told(lambda: value)._repr_mimebundle_()[plain.KIND])
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (print, "it is of the type builtin_function_or_method: give a number, a text, True or False, or a "),
+        ({200: "ok"}, 'the names in a dict have to be texts, such as "200"'),
+        (float("nan"), "nan and inf are no numbers here"),
+        ([decimal.Decimal("Infinity")], "nan and inf are no numbers here"),
+        (itertools.count(), "it has more than 20000 parts"),
+        (
+            asked("POST", "/classify", data=iter([b"{}"])),
+            "the body of its request is gone: send it with json=",
+        ),
+        (server(MODEL_PATH="mine.pkl"), "a server with this MODEL_PATH is not started here: leave it out"),
+    ],
+)
+def test_what_cannot_leave_its_kernel_is_told_with_what_to_do(value, said):
+    with pytest.raises(plain.NotPlain, match=re.escape(said)):
+        left(value)
+
+
+def test_a_whole_number_stays_one_whatever_its_type_and_a_part_of_one_becomes_a_decimal():
+    told = left(
+        [fractions.Fraction(8, 2), decimal.Decimal("4"), http.HTTPStatus.OK, fractions.Fraction(1, 2)]
+    )
+    assert told == [4, 4, 200, 0.5] and [type(one) for one in told] == [int, int, int, float]
