@@ -15,7 +15,7 @@ SLOW = (  # files that boot machines, open browsers, run notebooks or grade; the
     *("test_drills", "test_lab04", "test_debian13", "test_labs", "test_labs_student", "test_box_m4"),
     *("test_debian13_prod", "test_pythons", "test_checks_servers", "test_process", "test_labs_claims"),
     *("test_hostile_clients", "test_labs_browser", "test_setup", "test_setup_odd", "test_box"),
-    *("test_read", "test_likeness", "test_under_way"),
+    *("test_honest", "test_read", "test_likeness", "test_under_way"),
     *("test_checks_table", "test_grade", "test_hostile", "test_release", "test_lms", "test_handed_in"),
     *("test_notebooks", "test_checks_m4", "test_checks_m5", "test_checks_odd", "test_classifier"),
     *("test_autograder", "test_classroom"),

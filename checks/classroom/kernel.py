@@ -76,8 +76,8 @@ class Kernel:
         (folder / "pixelwise" / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
         return folder
 
-    def run(self, source: str, seconds: float) -> bool:
-        """Run a cell; says whether it came to its end without an error. Raises Dead."""
+    def run(self, source: str, seconds: float) -> str:
+        """Run a cell; says with which error it ended, or "". Raises Dead."""
         asked = self.client.execute(source, store_history=False, allow_stdin=False, stop_on_error=False)
         reply = self._reply(asked, seconds)
         if reply is None:
@@ -85,7 +85,9 @@ class Kernel:
             reply = self._reply(asked, 5)
         if reply is None:
             raise Dead(f"it does not come to an end within {seconds:g} s")
-        return reply.get("status") == "ok"
+        if reply.get("status") == "ok":
+            return ""
+        return f"{reply.get('ename')}: {reply.get('evalue')}"[:200]
 
     def value(self, expression: str):
         """What the kernel tells as the value of an expression, as plain data. Raises NotPlain, Dead."""

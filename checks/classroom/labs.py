@@ -29,6 +29,10 @@ labkit.run = lambda command, cell, seconds, **more: labkit.run_for_less(
 )
 """
 STARTS = 4  # of a kernel, for one lab: an exercise that ends it takes no other with it
+IN_ORDER = (
+    "its cell ends with this error where the lab runs from its first cell to its last (Kernel, Restart "
+)
+IN_ORDER += "Kernel and Run All Cells shows it): what it uses has to stand above it"
 SHOWS = {"answered", "by_hand", "chart", "check", "complaints", "expect", "field", "figure", "gaps", "hint"}
 SHOWS |= {"predict", "print", "progress", "reflections", "show", "show_answer", "show_code"}
 METHODS = {"link", "log"}  # of a server: they show something as well
@@ -44,6 +48,7 @@ class Lab:
         self.limits = Limits(**task["limits"])
         kit, machine_kit = Path(task["instructor"]), Path(task["machine"])
         self.judge = Judge(kit, Path(lab["ours"]), self.key, self.shell, machine_kit, self.serve)
+        self.error = ""  # with which the cells of an exercise ended
         self.later, self.states = [], {}  # what is judged on a machine; states of that
         self.open = {}  # exercises that are still to be judged
         for one in exercises.of_lab(self.number):
@@ -82,30 +87,35 @@ class Lab:
         runtime = self.scratch / f"lab{self.number}-{len(bad)}" / "runtime"
         runtime.mkdir(parents=True)
         runtime.chmod(0o755)  # the kernel's user has to read in it; scratch keeps everybody else out
-        at = None
+        self.at = ""
         with Sandbox(Path(self.task["kit"]), self.limits, readable=[runtime]) as sandbox:
             try:
                 with Kernel(sandbox, runtime) as kernel:
-                    kernel.run(START.format(key=self.key, seconds=SHELL_SECONDS), CELL_SECONDS)
-                    for cell in self.cells:
-                        if not self.open:
-                            break
-                        at = cell["of"]
-                        if at in bad:
-                            continue
-                        exercise = self.open.get(at)
-                        if exercise and cell["first"]:
-                            self.lend(kernel, exercise)
-                        began = time.monotonic()
-                        kernel.run(cell["source"], self.seconds if at else CELL_SECONDS)
-                        self.took = time.monotonic() - began
-                        if exercise and cell["last"]:
-                            self.take(kernel, exercise)
+                    self.run_in(kernel, bad)
             except Dead as problem:
-                if at in self.open:
-                    self.say(self.open[at], False, received=str(problem))
-                return at or ""
+                if self.at in self.open:
+                    self.say(self.open[self.at], False, received=str(problem))
+                return self.at
         return None
+
+    def run_in(self, kernel: Kernel, bad: set[str]) -> None:
+        """Run its cells, but those of the exercises in `bad`. Raises Dead."""
+        kernel.run(START.format(key=self.key, seconds=SHELL_SECONDS), CELL_SECONDS)
+        for cell in self.cells:
+            if not self.open:
+                break
+            self.at = cell["of"]
+            if self.at in bad:
+                continue
+            exercise = self.open.get(self.at)
+            if exercise and cell["first"]:
+                self.lend(kernel, exercise)
+                self.error = ""
+            began = time.monotonic()
+            self.error = kernel.run(cell["source"], self.seconds if self.at else CELL_SECONDS) or self.error
+            self.took = time.monotonic() - began
+            if exercise and cell["last"]:
+                self.take(kernel, exercise)
 
     def lend(self, kernel: Kernel, exercise: Exercise) -> None:
         for name, url in self.judge.lend(exercise).items():
@@ -116,7 +126,9 @@ class Lab:
         try:
             value = kernel.value(exercise.told or exercise.value)
         except NotPlain as problem:
-            self.say(exercise, False, received=str(problem))
+            missing = self.error and str(problem).startswith("NameError")
+            received, reason = (self.error, IN_ORDER) if missing else (str(problem), "")
+            self.say(exercise, False, received=received, reason=reason)
             return
         for name in exercise.wire:
             kernel.run(f"{name}.url = {name}.own_url; {name}.use()", CELL_SECONDS)
@@ -124,22 +136,17 @@ class Lab:
             self.later.append((exercise, value))  # on one machine, all together
             self.open.pop(exercise.name)
         else:
-            self.decide(exercise, value)
+            self.decide(exercise, value, self.error)
 
-    def decide(self, exercise: Exercise, value) -> None:
+    def decide(self, exercise: Exercise, value, error: str = "") -> None:
         try:
             right, wanted = self.judge.judge(exercise, value)
         except TooSlow:
             self.say(exercise, None, reason="the time for this exercise was used up")
         else:
-            slow = not right and self.took > SLOW
-            self.say(
-                exercise,
-                right,
-                received=repr(value)[:200],
-                expected=wanted,
-                reason=f"its cell took longer than {SLOW} s" if slow else "",
-            )
+            why = f"its cell took longer than {SLOW} s" if self.took > SLOW else error and IN_ORDER
+            received = error if error and value is None else repr(value)[:200]
+            self.say(exercise, right, received=received, expected=wanted, reason="" if right else why)
 
     def say(self, exercise: Exercise, right: bool | None, **more: str) -> None:
         self.open.pop(exercise.name, None)
