@@ -4,21 +4,20 @@ import csv
 import json
 
 import pytest
-from made_labs import ROOT
+from made_labs import ROOT, WORTH, recorded
 
 from checks.classroom import exercises, gradebook, records
 from checks.classroom.cells import tags
 from checks.classroom.notebooks import result_of
 from checks.kit import core
 from checks.report.gradescope import gradescope
-from checks.report.model import LABS, build
+from checks.report.model import LABS
 
 CELLS = {
     path.name[:2]: {cell["id"]: cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]}
     for path in (ROOT / "labs").glob("*.ipynb")
 }
 JUDGED = [one for one in exercises.EXERCISES if not one.human]
-WORTH = {"lab00": 6, "lab01": 6, "lab02": 4, "lab03": 8, "lab04": 3, "lab05": 2, "lab06": 5}  # 34 in all
 
 
 def test_the_table_has_every_exercise_of_the_labs_in_order():
@@ -74,16 +73,8 @@ EARNED = {"ada": 34, "bob": 20, "eve": 0, "kim": 6, "zoe": 0}
 
 
 def record(name: str) -> dict:
-    server = core.Result("m1.health answers", 1.01, "m1", "health answers", 2, False, core.PASSED, 2, 0.1)
-    results = [server, *(result_of(one, STUDENTS[name](one), "it is not JSON") for one in JUDGED)]
-    header = {"url": "http://127.0.0.1:8000", "seed": 1, "started": "2026-01-01T00:00:00+00:00"}
-    header |= {"student": name, "graded": name != "zoe", "versions": {}, "planned": []}
-    return {
-        **{"version": records.VERSION, "name": name, "why": "", "detail": "", "seed": 1, "submission": "0"},
-        **{"grader": {"all": "0"}, "notes": [], "log": "", "seconds": {}, "doubtful": False, "labs": None},
-        "status": records.GRADED if name != "zoe" else records.NOT_GRADED,
-        "report": build(header, results, "2026-01-01T00:01:00+00:00"),
-    }
+    results = [result_of(one, STUDENTS[name](one), "it is not JSON") for one in JUDGED]
+    return recorded(name, results, graded=name != "zoe")
 
 
 @pytest.fixture(scope="module")

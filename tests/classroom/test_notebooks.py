@@ -2,6 +2,7 @@
 believed."""
 
 import contextlib
+import csv
 import json
 import os
 import shutil
@@ -12,16 +13,18 @@ import time
 from importlib.machinery import all_suffixes
 from pathlib import Path
 
-from made_labs import ROOT, cell, notebook
+import pytest
+from made_labs import ROOT, WORTH, cell, notebook, recorded
 from tree import copy_of_the_kit
 
 from bench import grading as bench
 from checks import grade
-from checks.classroom import notebooks, records
+from checks.classroom import gradebook, notebooks, records
 from checks.classroom.cells import tags
 from checks.classroom.labs import only_shows, to_run
 from checks.classroom.sandbox import in_fresh_network
 from checks.editions.walk import fill
+from checks.kit import core
 
 # ---- What the kernels see -------------------------------------------------------------------------------
 
@@ -147,8 +150,9 @@ def rerun(root: Path, tmp_path: Path) -> dict:
     return told | {"of": {one["name"]: one for one in told["results"]}}
 
 
-def submission(root: Path, labs: dict[str, dict[str, str]]) -> Path:
-    """A kit with the solutions in these labs alone, {number: {exercise: what stands there instead}}."""
+def submission(root: Path, labs: dict[str, dict[str, str] | None]) -> Path:
+    """A kit with the solutions in these labs alone, {number: {exercise: what stands there instead}}; None:
+    the lab is as a student gets it."""
     copy_of_the_kit(root)
     for path in (root / "labs").glob("*.ipynb"):
         if path.name[:2] not in labs:
@@ -158,18 +162,67 @@ def submission(root: Path, labs: dict[str, dict[str, str]]) -> Path:
     return root
 
 
-def solve(path: Path, changed: dict[str, str]) -> None:
-    """Write the solutions into a lab, and in these exercises something else instead."""
-    fill(path, ROOT / "labs" / path.name)
+def solve(path: Path, changed: dict[str, str] | None) -> None:
+    """Write the solutions into a lab, and in these exercises something else instead; None: no solutions."""
+    if changed is not None:
+        fill(path, ROOT / "labs" / path.name)
     lab = json.loads(path.read_text(encoding="utf-8"))
     lab["cells"] = [one for one in lab["cells"] if "solution" not in tags(one)]
     for one in lab["cells"]:
-        one["source"] = changed.get(one["id"], one["source"])
+        one["source"] = (changed or {}).get(one["id"], one["source"])
     path.write_text(json.dumps(lab), encoding="utf-8")
 
 
-def test_every_exercise_of_every_lab_earns_its_points_when_it_is_solved(tmp_path):
-    told = rerun(submission(tmp_path / "root", {f"0{number}": {} for number in range(7)}), tmp_path)
+CHANGED = {  # lab: {exercise: what stands there in the place of its solution}; the others are solved
+    "00": {
+        "survivors": LOOK,
+        "one-file": "import os; os._exit(0)",
+        "repair-code": "repair_1 = None  # still",
+        "repair-artefact": "repair_2 = 'true'\nrepaired_2 = dev_machine.works = lambda: True",
+    },
+    "01": {
+        "own-header": "seen = client.get(echo.url + '/headers')",
+        "whose-turn": "class Any(str):\n    __eq__ = lambda *_: True\nwhose_turn = lambda status: Any('you')",
+        "translate": "translated = None  # is for later",
+    },
+    "02": {
+        "too-dark": "too_dark = {'pixels': blank}",
+        "refused": "import types; refused = types.SimpleNamespace(status_code=422)",
+        "own-digit": "mine = None",
+    },
+    "03": {
+        "wrong-key": "import types; wrong_key = types.SimpleNamespace(status_code=401)",
+        "lacking": "lacking = None",
+        "guess": "guess = sttauses_by_heart(3)",
+        "loop": "%%dev\necho '     30 200'; echo '     10 429'",
+        "polite": "served = [200] * 8",
+    },
+    "04": {
+        "again": "again = None  # a text with two lines",
+        "harden": "harden = 'ProtectHome=yes'\nimport labkit\nlabkit.check = check = lambda *_, **__: True",
+    },
+    "05": {
+        "proxy": "class Mine:\n    raw_log, settings = 1, {'MODEL_PATH': '/tmp/mine'}\nbehind = Mine()",
+        "rotate": "new_key = 'the same for everybody'",
+    },
+    "06": {"route": "route = '    import os; os._exit(0)\\n'"},
+}
+EARNED = {"lab00": 2, "lab01": 3, "lab02": 1, "lab03": 1, "lab04": 1, "lab05": 0, "lab06": 2}  # 10 of 34
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory) -> dict[str, dict]:
+    """What comes of the labs of three students: all solved, some of each lab, nothing."""
+    made = {"solved": dict.fromkeys(CHANGED, {}), "some": CHANGED, "nothing": dict.fromkeys(CHANGED)}
+    told = {}
+    for name, labs in made.items():
+        folder = tmp_path_factory.mktemp(name)
+        told[name] = rerun(submission(folder / "root", labs), folder) | {"out": folder / "out"}
+    return told
+
+
+def test_every_exercise_of_every_lab_earns_its_points_when_it_is_solved(told):
+    told = told["solved"]
     assert {name: one["received"] for name, one in told["of"].items() if one["status"] != "passed"} == {}
     assert sum(one["earned"] for one in told["results"]) == 34
     assert [(lab["done"], lab["right"]) for lab in told["labs"]] == [
@@ -177,32 +230,47 @@ def test_every_exercise_of_every_lab_earns_its_points_when_it_is_solved(tmp_path
     ]
     for_humans = [one["id"] for one in told["answers"] if one["lab"].startswith("04")]
     assert for_humans == ["polite", "reason", "repair"]
-    assert len(list((tmp_path / "out").glob("*.ipynb"))) == 7
+    assert len(list(told["out"].glob("*.ipynb"))) == 7
 
 
-def test_wrong_forged_and_left_alone_earn_nothing_and_take_no_point_from_the_others(tmp_path):
-    changed = {
-        "00": {
-            "survivors": LOOK,
-            "one-file": "import os; os._exit(0)",
-            "repair-code": "repair_1 = None  # still",
-            "repair-artefact": "repair_2 = 'true'\nrepaired_2 = dev_machine.works = lambda: True",
-        },
-        "03": {
-            "wrong-key": "import types; wrong_key = types.SimpleNamespace(status_code=401)",
-            "loop": "%%dev\necho '     30 200'; echo '     10 429'",
-            "polite": "served = [200] * 8",
-        },
-    }
-    told = rerun(submission(tmp_path / "root", changed), tmp_path)["of"]
+def test_wrong_forged_and_left_alone_earn_nothing_and_take_no_point_from_the_others(told):
+    told = told["some"]["of"]
+    wrong = {f"lab{lab}.{name}" for lab, changed in CHANGED.items() for name in changed}
+    assert {name for name, one in told.items() if one["status"] == "failed"} == wrong
+    assert {name for name, one in told.items() if one["status"] == "passed"} == set(told) - wrong
     assert told["lab00.survivors"]["received"] == "[True]", "what its kernel sees, and that it is not root"
     assert told["lab00.one-file"]["received"] == "it ends the kernel"
-    assert told["lab00.repair-code"]["received"] == "nothing: the cell is as it was"
-    wrong = {*(f"lab00.{name}" for name in changed["00"]), *(f"lab03.{name}" for name in changed["03"])}
-    assert {name for name, one in told.items() if one["status"] == "failed"} == wrong
-    right = {name for name, one in told.items() if one["status"] == "passed"}
-    assert right == {name for name in told if name.startswith(("lab00", "lab03"))} - wrong
-    assert told["lab01.translate"]["reason"] == "01_http_rest_and_curl.ipynb was not handed in"
+    alone = ("lab00.repair-code", "lab01.translate", "lab02.own-digit", "lab03.lacking", "lab04.again")
+    assert {told[name]["received"] for name in alone} == {"nothing: the cell is as it was"}
+
+
+def test_who_needs_what_is_not_above_is_told_what_their_cell_said_and_what_to_do(told):
+    told = told["some"]["of"]["lab03.guess"]
+    assert told["received"] == "NameError: name 'sttauses_by_heart' is not defined"
+    assert "Restart Kernel and Run All Cells" in told["reason"]
+    assert told["reason"].endswith("what it uses has to stand above it")
+
+
+def test_the_points_of_each_lab_are_in_gradebook_report_class_page_and_gradescope(told, tmp_path):
+    earned = {"solved": WORTH, "some": EARNED, "nothing": dict.fromkeys(WORTH, 0)}
+    for name in told:
+        results = [core.Result(**one) for one in told[name]["results"]]
+        records.save(tmp_path / name, recorded(name, results))
+    gradebook.write_class(tmp_path, told)
+    rows = {
+        row["name"]: row for row in csv.DictReader((tmp_path / "gradebook.csv").open(encoding="utf-8-sig"))
+    }
+    page = (tmp_path / "index.html").read_text()
+    for name, points in earned.items():
+        of = {lab: sum(float(rows[name][one]) for one in rows[name] if one.startswith(lab)) for lab in points}
+        assert of == points and rows[name]["labs"] == f"{sum(points.values())}"
+        report = json.loads((tmp_path / name / "report.json").read_text())
+        assert {one["name"]: one["earned"] for one in report["milestones"]} == points | {"m1": 2}
+        assert f"{sum(points.values())} of 34 in the labs" in (tmp_path / name / "report.html").read_text()
+        tests = json.loads((tmp_path / name / "results.json").read_text())["tests"]
+        scores = [(one["extra_data"]["milestone"], one["score"]) for one in tests]
+        assert points == {lab: sum(score for of, score in scores if of == lab) for lab in points}
+        assert f"labs {sum(points.values())} of 34" in page
 
 
 def test_a_class_with_labs_has_the_same_grades_on_a_cluster(tmp_path):
