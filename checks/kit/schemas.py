@@ -191,8 +191,17 @@ class Judge:
             few = isinstance(value, list) and len(value) <= 500  # comparing all with all takes its time
             return known["uniqueItems"](judge, wanted, value, schema) if few else None
 
+        def each_once(judge, wanted, value, schema):
+            if wanted is False or not isinstance(value, list):
+                return (yield from known["items"](judge, wanted, value, schema))
+            start = len(schema.get("prefixItems", ()))
+            # the same object is judged once: a picture has few different pixels, and a sample's rows are one
+            first = {id(item): place for place, item in reversed(list(enumerate(value[start:], start)))}
+            for place in sorted(first.values()):
+                yield from judge.descend(value[place], wanted, path=place)
+
         known = Draft202012Validator.VALIDATORS
-        own = {"$ref": follow, "pattern": match_pattern, "uniqueItems": unique}
+        own = {"$ref": follow, "pattern": match_pattern, "uniqueItems": unique, "items": each_once}
         rules = {word: rule for word, rule in known.items() if word in KEYWORDS} | own
         return extend(
             Draft202012Validator, {word: budget.spent_on(word, rule) for word, rule in rules.items()}

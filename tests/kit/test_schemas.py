@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from made_schemas import EMPTY, TRIES, grown, judge, leaves, names, with_some
 
 from checks.kit.openapi import Document
-from checks.kit.schemas import BadDocument
+from checks.kit.schemas import MAX_STEPS, BadDocument
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -66,6 +66,25 @@ def test_jsonschema_is_imported_only_when_it_is_needed():
 def test_judgements_are_those_of_jsonschema(schema):
     for value in (None, True, 0, 3, -5, 0.5, "", "ab", [], [1], [1, 1], {}, {"a": 1}, {"a": "x", "b": None}):
         assert EMPTY.allows(schema, value) == judge(schema).is_valid(value)
+
+
+def test_an_item_is_judged_wherever_it_stands_and_once_where_it_is_the_same():
+    one, row = {"type": "integer", "maximum": 9}, [0] * 28
+    for value, place in (
+        ([1, True], 1),
+        ([9, 10], 1),
+        ([row, row], 0),
+        ([0, 0, "x", "x"], 2),
+        ([0, 0], None),
+    ):
+        said = EMPTY.objection({"items": one, "examples": []}, value)
+        assert said.startswith(f"[{place}] is ") if place is not None else said == ""
+    assert EMPTY.allows({"prefixItems": [{"type": "string"}], "items": one}, ["x", 0])
+    assert not EMPTY.allows({"prefixItems": [{"type": "string"}], "items": one}, ["x", "x"])
+    assert EMPTY.allows({"prefixItems": [{}], "items": False}, [0])
+    assert EMPTY.objection({"prefixItems": [{}], "items": False}, [0, 0]).startswith("the body is a list")
+    EMPTY.objection({"items": {"items": one}}, [row] * 5000)
+    assert EMPTY.judge.budget.steps > MAX_STEPS - 6000, "each of 140,000 pixels was judged"
 
 
 @pytest.mark.parametrize(
