@@ -215,6 +215,7 @@ def test_a_browser_shows_that_a_page_is_old(tmp_path, browser):
 def test_a_phone_shows_the_whole_of_what_changed_in_a_class(tmp_path, browser):
     checks = {"m1.one": {"status": "passed", "earned": 4, "points": 4}}
     told = {"status": GRADED, "why": "", "earned": 30, "points": 54, "checks": checks}
+    told["labs"] = {"earned": 10, "points": 10}
     changes = {"Ada Böhm_4010": [("lab02.first", "0 of 4, failed", "4 of 4, passed")]}
     page = class_page([{"name": "Ada Böhm_4010"} | told, {"name": "block5-s036-final"} | told], {}, changes)
     (tmp_path / "index.html").write_text(page)
