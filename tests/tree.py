@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import subprocess
+from importlib.util import cache_from_source
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,8 +26,15 @@ def copy_to(folder: Path, without: tuple[str, ...] = ()) -> Path:
 
 
 def copy_of_the_kit(folder: Path) -> Path:
-    """Copy what a lab may need, and the prepared model, which git ignores: it spares every start a second."""
+    """Copy what a lab may need, and what git ignores of it and every start would make again, in a second:
+    the prepared model, and bytecode, which holds for a file of the same time and size alone."""
     copy_to(folder, without=("tests/", "bench/"))
+    for source in [path for path in folder.rglob("*.py") if path.is_file()]:
+        made = Path(cache_from_source(ROOT / source.relative_to(folder)))
+        if made.is_file():
+            kept = Path(cache_from_source(source))
+            kept.parent.mkdir(exist_ok=True)
+            shutil.copy2(made, kept)
     prepared = ROOT / "models" / ".prepared"
     if prepared.is_dir():
         shutil.copytree(prepared, folder / "models" / ".prepared")
