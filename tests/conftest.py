@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import warm
 import wire
 from xdist.scheduler import LoadScopeScheduling
 
@@ -75,6 +76,13 @@ def pytest_terminal_summary(terminalreporter, config):
         terminalreporter.write_line(
             f"--quick left out what runs alone, {', '.join(SLOW)}: `bash setup-server.sh test` runs all"
         )
+
+
+@pytest.fixture(scope="session")
+def warm_python():
+    """What kernels, and who runs a lab, are forked from: their imports take longer than most labs."""
+    with warm.Python() as python:
+        yield python
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import warm
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "labs"
@@ -203,11 +204,13 @@ def environment(**more) -> dict:
     return kept | {"PIXELWISE_PROGRESS": f"{PROGRESS.name}/progress.json"} | more
 
 
-def start_nbval(names: list[str], root: Path = ROOT, *options: str, **environ: str) -> subprocess.Popen:
-    """`pytest --nbval` on these labs of the kit in `root`, as the issue has it."""
-    command = [sys.executable, "-m", "pytest", "-q", "-rf", "-p", "nbval.plugin", "--nbval"]
+def start_nbval(
+    python: warm.Python, names: list[str], root: Path = ROOT, *options: str, **environ: str
+) -> subprocess.Popen:
+    """`pytest --nbval` on these labs of the kit in `root`, as AUTHORING.md has it."""
+    command = [python.program, "-m", "pytest", "-q", "-rf", "-p", "nbval.plugin", "--nbval"]
     command += [*[f"labs/{name}" for name in names], "-p", "no:cacheprovider", *options]
-    environ |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environ |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "JUPYTER_PATH": str(python.kernels)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=root, env=environment(**environ), **pipes)
 
@@ -227,11 +230,13 @@ def assert_passed(process: subprocess.Popen) -> None:
     assert process.returncode == 0, (failing_cells(output, FOLDER), output[-6000:])
 
 
-def test_the_labs_pass_twice_in_any_order_and_side_by_side_also_as_on_another_processor():
+def test_the_labs_pass_twice_in_any_order_and_side_by_side_also_as_on_another_processor(warm_python):
     """Prescott is a BLAS kernel that each x86-64 can run, and that none of today chooses."""
-    both = [start_nbval(ON_DEV), start_nbval(ON_DEV[::-1], OPENBLAS_CORETYPE="Prescott")]
-    for process in both:
-        assert_passed(process)
+    other = {"OPENBLAS_CORETYPE": "Prescott"}
+    with warm.Python(**other) as other_python:
+        both = [start_nbval(warm_python, ON_DEV), start_nbval(other_python, ON_DEV[::-1], **other)]
+        for process in both:
+            assert_passed(process)
 
 
 # ---- What is masked -------------------------------------------------------------------------------------

@@ -96,9 +96,11 @@ RUNS = [
     [(lab, claims) for lab, *claims in RUNS],
     ids=[f"{lab[:2]}-{'-and-'.join(cells.split()[0] for *_, cells in claims)}" for lab, *claims in RUNS],
 )
-def test_a_lab_whose_claims_are_false_fails_at_these_claims_and_nowhere_before(lab, claims, tmp_path):
+def test_a_lab_whose_claims_are_false_fails_at_these_claims_and_nowhere_before(
+    lab, claims, tmp_path, warm_python
+):
     root = changed_kit(tmp_path / "kit", [claim[:3] for claim in claims])
     order = [cell.id for cell in code_cells(root / "labs" / lab)]
     noticed = sorted((cell for *_, cells in claims for cell in cells.split()), key=order.index)
-    output, _ = start_nbval([lab], root, f"--maxfail={len(noticed)}").communicate(timeout=600)
+    output, _ = start_nbval(warm_python, [lab], root, f"--maxfail={len(noticed)}").communicate(timeout=600)
     assert failing_cells(output, root / "labs") == noticed, output[-3000:]

@@ -49,13 +49,15 @@ def test_every_shell_cell_of_a_lab_has_a_cell_that_brings_it(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def ipython(tmp_path_factory) -> Path:
+def ipython(tmp_path_factory, warm_python):
     """A folder for IPython with the startup file that `bash setup-server.sh labs` writes into .venv."""
     folder = tmp_path_factory.mktemp("ipython")
     from_setup("quiet_jupyter", VENV=folder / "venv")
     (folder / "profile_default").mkdir()
     (folder / "venv/etc/ipython/startup").rename(folder / "profile_default/startup")
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JUPYTER_PATH", str(warm_python.kernels))
+        yield folder
 
 
 def outputs(ipython: Path, folder: Path, *cells: str, session: str = "02_the_contract_and_the_server.ipynb"):

@@ -47,7 +47,7 @@ server.serve_forever()
 @pytest.mark.parametrize("kind", SERVERS)
 @pytest.mark.parametrize("name", ON_DEV)
 def test_an_untouched_student_edition_runs_without_a_crash_and_earns_nothing(
-    name, kind, tmp_path, monkeypatch
+    name, kind, tmp_path, monkeypatch, warm_python
 ):
     root = copy_of_the_kit(tmp_path / "kit")
     text = (root / "server.py").read_text(encoding="utf-8")
@@ -57,6 +57,7 @@ def test_an_untouched_student_edition_runs_without_a_crash_and_earns_nothing(
     notebook.cells = [cell for cell in notebook.cells if "solution" not in tags(cell)]
     for name in OWN_SETTINGS:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("JUPYTER_PATH", str(warm_python.kernels))
     NotebookClient(notebook, timeout=120, kernel_name="python3").execute(cwd=str(root / "labs"))
     earned = {cell.id for cell in notebook.cells if cell.cell_type == "code" and "✓" in output_text(cell)}
     assert not earned & {f"{exercise}-check" for exercise in exercises}

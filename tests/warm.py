@@ -1,0 +1,218 @@
+"""A Python that has imported already what kernels, servers and their testers import again and again.
+
+    with warm.Python() as python:            # the process that everything is forked from
+        python.program                       # in the place of sys.executable; `pytest` lies beside it
+        python.kernels                       # for JUPYTER_PATH: "python3" is a kernel by that program
+
+What is forked has a folder, an environment, streams, a session and an end of its own, as a new process has,
+and none of the kit's modules was imported before. For it, too, the program is sys.executable: so the servers
+of a kernel are forked as well. All of them have one seed for hashes. What the program cannot do it leaves to
+the real Python: options other than -m, other variables of AT_START, another user or namespace. What a test
+starts by itself can be had without a program in between: see forked.py.
+"""
+
+import atexit
+import contextlib
+import gc
+import importlib
+import io
+import json
+import marshal
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from forked import become
+
+# Of kernels and labs, of servers, and of who runs a lab. Nothing of the kit, whose copies differ.
+MODULES = ("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "IPython", "comm", "ipywidgets")
+MODULES += ("numpy", "requests", "dotenv", "jsonschema", "jsonschema_rs", "orjson", "bottle", "waitress")
+MODULES += ("pytest", "nbformat.v4", "jupyter_client.manager", "jupyter_client.blocking", "rich.console")
+
+AT_START = ("PYTHON", "OPENBLAS_CORETYPE")  # variables that count when Python starts, or imports numpy
+
+# _socket and _signal: what their modules add costs more than all the rest
+STUB = """#!{python} -IS
+import _signal, _socket, marshal, os, sys
+
+words = sys.argv[1:]
+if os.path.basename(sys.argv[0]) == "pytest":
+    words[:0] = ["-m", "pytest"]
+own = {{name: value for name, value in os.environ.items() if name.startswith({at_start!r})}}
+own.pop("PYTHONDONTWRITEBYTECODE", None)
+where = [os.getuid(), *(os.readlink("/proc/self/ns/" + name) for name in ("net", "mnt", "pid", "user"))]
+if own != {own!r} or where != {where!r} or not words or words[0] != "-m" and not os.path.isfile(words[0]):
+    os.execv({python!r}, [{python!r}, *words])
+warm = _socket.socket(_socket.AF_UNIX)
+warm.connect({address!r})
+told = marshal.dumps((words, os.getcwd(), dict(os.environ)))
+streams = b"".join(number.to_bytes(4, sys.byteorder) for number in (0, 1, 2))
+warm.sendmsg([len(told).to_bytes(8, "big")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
+warm.sendall(told)
+for number in (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP):
+    _signal.signal(number, lambda number, _: warm.send(bytes([number])))
+status = int(warm.recv(8) or -_signal.SIGKILL)
+if status >= 0:
+    os._exit(status)
+if status != -_signal.SIGKILL:
+    _signal.signal(-status, _signal.SIG_DFL)
+os.kill(os.getpid(), -status)
+"""
+
+
+class Python:
+    """The process from which they are forked, and the program that asks it. more: variables of it."""
+
+    def __init__(self, **more: str):
+        self.folder = tempfile.TemporaryDirectory(
+            prefix="warm-"
+        )  # not pytest's: that is too long for sockets
+        folder = Path(self.folder.name)
+        environ = os.environ | {"OPENBLAS_NUM_THREADS": "1"} | more
+        own = {name: value for name, value in environ.items() if name.startswith(AT_START)}
+        own.pop("PYTHONDONTWRITEBYTECODE", None)
+        address = str(folder / "socket")
+        where = [
+            os.getuid(),
+            *(str(Path(f"/proc/self/ns/{name}").readlink()) for name in ("net", "mnt", "pid", "user")),
+        ]
+        self.program, self.kernels = folder / "bin" / "python", folder / "jupyter"
+        self.program.parent.mkdir()
+        for name in ("python", "pytest"):
+            file = self.program.with_name(name)
+            file.write_text(
+                STUB.format(python=sys.executable, at_start=AT_START, own=own, where=where, address=address)
+            )
+            file.chmod(0o755)
+        spec = self.kernels / "kernels" / "python3" / "kernel.json"
+        spec.parent.mkdir(parents=True)
+        argv = [str(self.program), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        told = {"argv": argv, "display_name": "Python 3 (ipykernel)", "language": "python"}
+        # the group that a signal would reach is that of the program, and not of the kernel
+        spec.write_text(json.dumps(told | {"interrupt_mode": "message"}))
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, address, self.program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environ,
+        )
+        assert self.process.stdout.readline() == b"warm\n"
+
+    def __enter__(self) -> "Python":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.process.communicate()
+        self.folder.cleanup()
+
+
+# ---- In the process from which they are forked ----------------------------------------------------------
+
+
+def serve(address: str, program: str) -> dict:
+    """Fork until stdin is closed. Returns in each fork: what to run."""
+    for module in MODULES:
+        importlib.import_module(module)
+    assert threading.active_count() == 1, "what is forked has only the thread that forks"
+    gc.freeze()
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen(64)
+    print("warm", flush=True)
+    os.dup2(2, 1)  # nothing more is said there, and nobody has to wait for its end
+    waiting = {}  # {who waits for a process: its number}
+    ends = {}  # {a file descriptor that can be read once a process ended: its number, and who waited for it}
+    while True:
+        ready = set(select.select([0, listener, *waiting, *ends], [], [])[0])
+        if 0 in ready:
+            os._exit(0)
+        for end in ready & ends.keys():
+            number, asked = ends.pop(end)
+            os.close(end)
+            status = os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+            waiting.pop(asked, None)
+            with contextlib.suppress(OSError), asked:
+                asked.send(str(status).encode())
+        for asked in ready & waiting.keys():
+            if signals := received(asked):
+                os.kill(waiting[asked], signals[0])
+            else:  # who waited was killed: the process goes as well, with what it started
+                end_all(waiting.pop(asked))
+        if listener in ready:
+            asked, _ = listener.accept()
+            length, streams, _, _ = socket.recv_fds(asked, 8, 3)
+            told = asked.makefile("rb").read(int.from_bytes(length, "big"))
+            number = os.fork()
+            if not number:
+                for one in (listener, asked, *waiting):
+                    one.close()
+                for one in ends:
+                    os.close(one)
+                sys.executable = program
+                return begin(streams, *marshal.loads(told))
+            for one in streams:
+                os.close(one)
+            waiting[asked] = number
+            ends[os.pidfd_open(number)] = number, asked
+
+
+def received(asked: socket.socket) -> bytes:
+    with contextlib.suppress(OSError):
+        return asked.recv(1)
+    return b""
+
+
+def end_all(number: int) -> None:
+    try:
+        os.killpg(number, signal.SIGKILL)
+    except ProcessLookupError:  # its group is not made yet
+        os.kill(number, signal.SIGKILL)
+
+
+def begin(streams: list[int], words: list[str], folder: str, environ: dict[str, str]) -> dict:
+    """Take the streams of who asked, in a session of its own; returns what to run."""
+    os.setsid()
+    unbuffered = bool(environ.get("PYTHONUNBUFFERED"))
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        os.dup2(streams[number], number)
+        os.close(streams[number])
+        known = getattr(sys, name)  # of another file, which may be one to seek in
+        raw = open(number, "wb" if number else "rb", 0 if number and unbuffered else -1, closefd=False)  # noqa: SIM115 (to its end)
+        by_line = not unbuffered and (number == 2 or os.isatty(number))
+        how = {"encoding": known.encoding, "errors": known.errors, "line_buffering": by_line}
+        stream = io.TextIOWrapper(raw, **how, write_through=unbuffered)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    return {"words": words, "env": environ, "cwd": folder}
+
+
+def run(program: dict) -> int:
+    """Run it; returns its exit status."""
+    try:
+        become(**program)
+    except SystemExit as ended:
+        if ended.code is None or isinstance(ended.code, int):
+            return (ended.code or 0) & 255
+        print(ended.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    status = run(serve(*sys.argv[1:]))
+    # what the end of a Python does, but for taking apart all that was imported: that would cost a start
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
