@@ -32,6 +32,7 @@ class Job:
             "PIXELWISE_",
         )
         own += ("ECHO_URL", "PYTEST_ADDOPTS", "NOTIFY_SOCKET", "LISTEN_", "WATCHDOG_")
+        own += ("PYTHONDONTWRITEBYTECODE",)  # it works on copies: what one job compiles, the others need not
         environ = {name: value for name, value in os.environ.items() if not name.startswith(own)}
         command = [sys.executable, *map(str, self.command)]
         if setpriv := shutil.which("setpriv"):
@@ -40,7 +41,7 @@ class Job:
         self.process = subprocess.Popen(
             command,
             cwd=self.cwd,
-            env=environ | {"PYTHONDONTWRITEBYTECODE": "1"} | self.environ,
+            env=environ | self.environ,
             stdin=subprocess.DEVNULL,
             stdout=self.output,
             stderr=subprocess.STDOUT,

@@ -193,7 +193,7 @@ def test_without_a_folder_it_says_how_it_is_called(capsys):
 
 
 @pytest.fixture(scope="module")
-def proven(editions, tmp_path_factory) -> tuple[list[str], Path]:
+def proven(editions, tmp_path_factory, warm_python) -> tuple[list[str], Path]:
     """The proof of every release, without the documentation, and with one untouched lab, for test_labs.py
     runs them all: what it told, and the student edition in which it has worked all labs."""
     folder, told = tmp_path_factory.mktemp("proven"), []
@@ -206,12 +206,13 @@ def proven(editions, tmp_path_factory) -> tuple[list[str], Path]:
 
     shutil.copytree(editions, folder / "editions")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JUPYTER_PATH", str(warm_python.kernels))
         patch.setattr(proof, "MODES", ("false",))
         patch.setattr(proof, "UNTOUCHED", "01*.ipynb")
         shown = [name for name in tables.GIFTS if "openapi" in name or "pages are there" in name]
         patch.setattr(proof, "GIFTS", {name for name in tables.GIFTS if name not in shown})
         proof.prove(folder / "editions", tell)
-    assert not list(folder.rglob("__pycache__"))
+    assert not list((folder / "editions").rglob("__pycache__"))
     return told, folder / "worked"
 
 
