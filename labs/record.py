@@ -4,11 +4,13 @@ remember(["00.survivors"])               # an exercise that has just turned ✓
 progress("03")                           # what is done of a lab, and of all of them
 """
 
+import fcntl
 import html
 import json
 import os
 import re
 import sys
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,17 +50,32 @@ def remembered() -> dict:
 
 def remember(exercises=(), checks=None, predictions=None):
     """Add what was just passed or said; where nothing can be written there is no progress, and no error."""
-    kept = remembered()
-    now = {"exercises": sorted({*kept["exercises"], *exercises}), "checks": kept["checks"] | (checks or {})}
-    now["predictions"] = kept["predictions"] | (predictions or {})
-    if now != kept and PROGRESS.name:
-        new = PROGRESS.with_name(f"{PROGRESS.name}.{os.getpid()}")
-        try:
-            new.write_text(json.dumps(now, indent=1), encoding="utf-8")
-            new.replace(PROGRESS)  # in one step, since two labs may be open
-            write_page()
-        except OSError:
-            new.unlink(missing_ok=True)
+    with one_at_a_time():  # two labs may be open
+        kept = remembered()
+        now = {
+            "exercises": sorted({*kept["exercises"], *exercises}),
+            "checks": kept["checks"] | (checks or {}),
+        }
+        now["predictions"] = kept["predictions"] | (predictions or {})
+        if now != kept and PROGRESS.name:
+            new = PROGRESS.with_name(f"{PROGRESS.name}.{os.getpid()}")
+            try:
+                new.write_text(json.dumps(now, indent=1), encoding="utf-8")
+                new.replace(PROGRESS)  # in one step, since another lab may read it
+                write_page()
+            except OSError:
+                new.unlink(missing_ok=True)
+
+
+@contextmanager
+def one_at_a_time():
+    """Wait until no other kernel adds something to the record; where nothing can be locked, do not."""
+    with ExitStack() as held:
+        with suppress(OSError):
+            folder = os.open(PROGRESS.parent, os.O_RDONLY)
+            held.callback(os.close, folder)
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
 
 
 class Lab(NamedTuple):

@@ -1,6 +1,7 @@
 """labs/labkit.py: what it shows, what it never believes, and that it leaves no server behind."""
 
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -457,6 +458,18 @@ def test_a_damaged_record_of_progress_is_begun_anew(kept, content):
     kept.write_text(content)
     labkit.remember(["00.survivors"])
     assert record.remembered()["exercises"] == ["00.survivors"]
+
+
+def test_of_two_labs_that_are_open_neither_takes_away_what_the_other_remembers(kept, monkeypatch):
+    monkeypatch.setattr(record, "write_page", lambda: None)
+    fork = multiprocessing.get_context("fork")
+    labs = [[f"0{lab}.{number:02}" for number in range(50)] for lab in range(2)]
+    kernels = [fork.Process(target=lambda lab=lab: [labkit.remember([name]) for name in lab]) for lab in labs]
+    for kernel in kernels:
+        kernel.start()
+    for kernel in kernels:
+        kernel.join()
+    assert record.remembered()["exercises"] == labs[0] + labs[1]
 
 
 def test_where_nothing_can_be_written_there_is_no_progress_and_no_error(monkeypatch, tmp_path):
