@@ -43,20 +43,29 @@ def pairs(
     """{student: person}, and what is to be told of those without, each a sentence with the remedy.
 
     A student is called "Ada Lovelace_4711" after what the platform let one download: then the number decides,
-    and nothing else, as no two people of a platform have the same. Whoever is called otherwise is found by a
-    name, a login, an e-mail address or an ID, if it is only one person's. Nobody is guessed.
+    and nothing else, as no two people of a platform have the same; but that of a group of Moodle's may be
+    somebody's who is not in it. Whoever is called otherwise is found by a name, a login, an e-mail address or
+    an ID, if it is only one person's. Nobody is guessed.
     """
     students, people = sorted(students), list(people)
     of: dict[str, list[Person]] = {}
     for person in people:
         for key in {f"_{person.number}", *map(folded, _keys(person))} - {""}:
             of.setdefault(key, []).append(person)
+    groups: dict[str, list[Person]] = {}  # what stands there beside a name: a group, or what is one person's
+    for person in people:
+        for key in set(map(folded, person.known)) - {"", folded(person.name)}:
+            groups.setdefault(key, []).append(person)
     found: dict[str, Person] = {}
     told: list[tuple[str, str]] = []
     for student in students:
         number = re.search(r"_\d+$", student, re.ASCII)
         meant = of.get(number[0] if number else folded(student), [])
-        if len(meant) == 1:
+        called = folded(student[: number.start()]) if number else ""
+        members = groups.get(called, [])
+        if members and not any(person in members for person in meant):
+            told.append((student, f"a group in {file}: --term gives all of its members their points"))
+        elif len(meant) == 1:
             found[student] = meant[0]
         elif meant and number:
             told.append((student, f"more than once in {file}: {AGAIN}"))

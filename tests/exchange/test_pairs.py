@@ -23,6 +23,14 @@ def test_the_number_of_a_download_decides():
     assert rows("Ada Ö. Lovelace_9999") == {}
 
 
+def test_the_number_of_a_group_is_nobodys():
+    people = [Person(one.row, one.number, one.name, (*one.known, "team 7")) for one in PEOPLE[1:]]
+    for number in (4001, 9):  # somebody else's, nobody's
+        found, told = pairs([f"team 7_{number}"], [PEOPLE[0], *people], "w.csv")
+        assert not found
+        assert told == [f"team 7_{number}: a group in w.csv: --term gives all of its members their points"]
+
+
 def test_else_a_name_an_address_a_login_or_an_id_does():
     for student in ("Lovelace-Ada-Ö", "ada@uni.example", "ada", "s1001", "S1001"):
         assert rows(student) == {student: 1}
