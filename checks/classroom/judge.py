@@ -23,6 +23,7 @@ from checks.kit import grading
 from checks.kit.core import PASSED
 
 SECONDS = 120  # that judging one exercise may take, on a busy machine
+OWN_KEY = "a key that is written into a notebook opens nothing here: write server.key in its place"
 LOG_SECONDS = 2  # in which a line of a server's log may come after its answer
 
 
@@ -40,7 +41,7 @@ class Judge:
             for cell in json.loads(lab.read_text(encoding="utf-8"))["cells"]
         }
         self.lab, self.shell, self.practice, self.serve = lab.name[:2], shell, practice, serve
-        self.names = {"__name__": "__main__"}
+        self.key, self.names = key, {"__name__": "__main__"}
         self.running = labkit_of(kit, key)
         self.ready = False
 
@@ -85,7 +86,7 @@ class Judge:
                 time.sleep(0.1)
             if passed and exercise.also and not eval(exercise.also, self.names):
                 return False, f"that also {exercise.also}"
-            return passed, wanted
+            return passed, wanted if passed or not self.has_another_key(value) else f"{wanted}; {OWN_KEY}"
         except NotPlain as problem:
             return False, str(problem)
         except Exception as problem:  # a value of another kind than the cells expect
@@ -116,6 +117,12 @@ class Judge:
 
     def from_echo(self, exercise: Exercise, value):
         return self.sent_again(value, self.names["echo"].url)
+
+    def has_another_key(self, value) -> bool:
+        """Whether it is a request with a key that is not the one of our servers."""
+        headers = value.headers if isinstance(value, Asked) else {}
+        keys = [one for name, one in headers.items() if name.lower() == "x-api-key"]
+        return keys not in ([], [self.key])
 
     def sent_again(self, value, url: str):
         """The answer of a server of ours to a request of theirs."""

@@ -17,6 +17,7 @@ from checks.classroom.exercises import LEFT_OUT, Exercise
 from checks.classroom.judge import Judge, TooSlow, is_lines, new_key
 from checks.classroom.kernel import Dead, Kernel
 from checks.classroom.limits import Limits
+from checks.classroom.needs import names_of, used
 from checks.classroom.plain import NotPlain
 from checks.classroom.sandbox import Sandbox, SandboxError
 
@@ -199,6 +200,15 @@ def to_run(rebuilt: dict) -> list[dict]:
     return made
 
 
+def without(cells: list[dict], left_out: tuple[str, ...]) -> list[dict]:
+    """The cells but those to be left out, unless one gives a name that an exercise uses, and nothing else
+    gives it: a student may stand on any cell."""
+    kept = [cell for cell in cells if cell["of"] or cell["id"] not in left_out]
+    given = names_of([cell["source"] for cell in kept])
+    wanted = used([cell["source"] for cell in kept if cell["of"]]) - given
+    return [cell for cell in cells if cell in kept or wanted & names_of([cell["source"]])]
+
+
 def only_shows(source: str) -> bool:
     """Whether a cell of ours leaves nothing behind that an exercise could stand on."""
     if source.startswith("%%"):
@@ -224,8 +234,7 @@ def main() -> int:
 
     for lab in task["labs"]:
         number = lab["lab"][:2]
-        left_out = LEFT_OUT.get(number, ())
-        lab["cells"] = [cell for cell in lab["cells"] if cell["of"] or cell["id"] not in left_out]
+        lab["cells"] = without(lab["cells"], LEFT_OUT.get(number, ()))
         began = time.monotonic()
         with contextlib.suppress(SandboxError):
             Lab(task, lab, Path(task["scratch"]), tell).run()

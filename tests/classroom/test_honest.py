@@ -16,7 +16,7 @@ from made_labs import ROOT
 from tree import copy_of_the_kit
 
 from checks.classroom import exercises, notebooks
-from checks.classroom.labs import to_run
+from checks.classroom.labs import to_run, without
 from checks.classroom.rebuild import rebuild
 from checks.classroom.sandbox import in_fresh_network
 
@@ -28,18 +28,18 @@ def lab_with_variants(path) -> dict:
     original = json.loads(path.read_text(encoding="utf-8"))
     cells = {cell["id"]: cell for cell in original["cells"]}
     of = {one.name: one for one in exercises.of_lab(path.name[:2]) if not one.human}
-    left_out = exercises.LEFT_OUT[path.name[:2]]
     made, several = [], {}
     for cell in to_run(rebuild(original, {}, [])):
         if cell["of"] not in of:
-            made += [cell] if cell["id"] not in left_out and not cell["of"] else []
+            made += [] if cell["of"] else [cell]
             continue
         for number, sources in enumerate(variants(of[cell["of"]], cells)):
             name = f"{cell['of']} {number}"
             several[name] = "\n+++\n".join(sources)
             for place, source in enumerate(sources):
                 first, last = not place, place + 1 == len(sources)
-                made.append({"source": source, "of": name, "first": first, "last": last})
+                made.append({"id": name, "source": source, "of": name, "first": first, "last": last})
+    made = without(made, exercises.LEFT_OUT[path.name[:2]])
     return {"ours": str(path), "lab": path.stem, "cells": made, "variants": several, "imports": IMPORTS}
 
 

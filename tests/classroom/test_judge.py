@@ -89,7 +89,9 @@ RIGHT = [  # one of each way in which a value is judged; tests/classroom/honest 
     ("05.proxy", server(RATE_LIMIT="1/hour", TRUSTED_PROXY="127.0.0.1")),
     ("06.design", DESIGN),
 ]
+PASTED = ("02.refused", asked("POST", "/classify", headers={"X-API-Key": "of-my-env"}, json=DARK))
 WRONG = [
+    PASTED,
     ("00.survivors", ["README.md", "notes.txt"]),
     ("00.survivors", ".env notes.txt"),
     ("00.one-file", "git reset --soft HEAD"),
@@ -149,6 +151,11 @@ def test_what_is_right_earns_its_points_beside_what_is_wrong(judged):
 def test_what_is_wrong_earns_nothing(judged):
     told = judged[len(RIGHT) :]
     assert [(name, value) for (name, value), one in zip(WRONG, told) if one[0]] == []
+
+
+def test_who_wrote_a_key_of_their_own_into_a_notebook_is_told_what_to_write(judged):
+    told = [wanted for _, wanted in judged[len(RIGHT) : len(RIGHT) + len(WRONG)]]
+    assert [one for one, wanted in zip(WRONG, told) if "server.key" in wanted] == [PASTED]
 
 
 def test_what_is_left_at_none_earns_nothing(judged):

@@ -6,7 +6,7 @@ import pytest
 from made_labs import LAB, cell, handed_in, read
 
 from checks.classroom import rebuild
-from checks.classroom.labs import to_run
+from checks.classroom.labs import to_run, without
 from checks.classroom.needs import needed
 
 TOP = "import re, math\nimport numpy as np\nfrom pathlib import Path as P"
@@ -56,6 +56,18 @@ def test_an_import_in_the_first_cell_and_a_helper_far_above_belong_to_the_exerci
         ("other", "other = digits('<1>')"),
     ]
     assert sorted(rebuild.done_exercises(LAB, rebuilt)) == ["number", "other"]
+
+
+def test_a_cell_that_is_left_out_is_run_where_an_exercise_uses_what_only_it_gives():
+    cells = [
+        {"id": "kit", "of": "", "source": "server = Server()"},
+        {"id": "look", "of": "", "source": "answer = ask()"},
+        {"id": "cafe", "of": "", "source": "cafe = server = Server()"},
+        {"id": "one", "of": "one", "source": "answer = cafe\nbehind = answer, server"},
+    ]
+    assert [cell["id"] for cell in without(cells, ("look", "cafe"))] == ["kit", "cafe", "one"]
+    cells[-1]["source"] = "behind = server"
+    assert [cell["id"] for cell in without(cells, ("look", "cafe"))] == ["kit", "one"]
 
 
 def test_in_which_order_cells_were_run_and_what_they_showed_then_has_no_say(tmp_path):
