@@ -145,6 +145,20 @@ def test_when_pip_fails_its_errors_are_shown_and_not_where_it_looked_in_vain(box
     assert "/nowhere" not in ran.stderr
 
 
+@pytest.mark.parametrize("mode", ["serve", "labs"])
+def test_the_many_packages_of_the_labs_are_installed_by_a_newer_pip_which_comes_first(tmp_path, mode):
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / ".venv").mkdir()
+    said = f'run_pip() {{ echo "pip $*"; }}; KEPT=yes STEPS=5; install_python_packages {mode}'
+    script = (ROOT / "setup-server.sh").read_text().replace('\nmain "$@"', f"\n{said}")
+    (tmp_path / "setup-server.sh").write_text(script)
+    called = [line for line in run(tmp_path).stdout.splitlines() if line.startswith("pip ")]
+    newer = re.findall(r"^pip==[0-9.]+", (ROOT / "requirements-dev.txt").read_text(), re.M)
+    lists = {"serve": ["requirements.txt"], "labs": [*newer, "-r requirements-dev.txt"]}[mode]
+    assert len(newer) == 1 and all(line.endswith(name) for line, name in zip(called, lists, strict=True))
+
+
 # ---- Its .env -------------------------------------------------------------------------------------------
 
 KEY = "0123456789abcdef-a-key-for-the-tests"
