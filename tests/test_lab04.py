@@ -48,8 +48,8 @@ ss -Hltn 'sport = :8000' | wc -l
 class Machine:
     """A box, and the lab run against it."""
 
-    def __init__(self, name: str):
-        self.name = name
+    def __init__(self, name: str, python=sys.executable):
+        self.name, self.python = name, python
 
     def box(self, *words: str, status=(0,)) -> str:
         command = [BOX, "--name", self.name, *words]
@@ -72,7 +72,7 @@ class Machine:
 
     def nbval(self, root: Path = ROOT, way=(), options=(), **environ: str) -> tuple[int, list[str], str]:
         """Run the lab of the kit in `root`: the exit status, the cells that failed, and what was printed."""
-        command = [*way, sys.executable, "-m", "pytest", "-q", "-rf", "-p", "nbval.plugin", "--nbval"]
+        command = [*way, self.python, "-m", "pytest", "-q", "-rf", "-p", "nbval.plugin", "--nbval"]
         command += [f"labs/{NAME}", "-p", "no:cacheprovider"]
         command += options
         environ = self.environment(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", **environ)
@@ -125,16 +125,21 @@ def worked(machine: Machine, folder: Path) -> tuple[list[str], list[str], str]:
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory):
+def outcome(tmp_path_factory, warm_python):
     """What everything came to, as futures: one box passes the lab twice, the other one does the rest."""
-    machines = [Machine(f"lab04-{os.getpid()}-{side}") for side in "ab"]
+    machines = [Machine(f"lab04-{os.getpid()}-{side}", warm_python.program) for side in "ab"]
     folders = [tmp_path_factory.mktemp("claim") for _ in FALSE]
 
     def start(machine):
         return machine.box("up")
 
     try:
-        with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        with (
+            ThreadPoolExecutor(1) as one,
+            ThreadPoolExecutor(1) as other,
+            pytest.MonkeyPatch.context() as patch,
+        ):
+            patch.setenv("JUPYTER_PATH", str(warm_python.kernels))
             one.submit(start, machines[0]).result()
             twice = one.submit(passes_twice, machines[0])
             other.submit(start, machines[1])

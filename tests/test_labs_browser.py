@@ -46,7 +46,7 @@ def prod(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory, prod):
+def lab(tmp_path_factory, prod, warm_python):
     """The address of a JupyterLab on a copy of the repo, as `bash setup-server.sh labs` starts it."""
     folder = tmp_path_factory.mktemp("jupyter")
     copy_to(folder / "repo")
@@ -62,6 +62,7 @@ def lab(tmp_path_factory, prod):
     (folder / "app/settings/overrides.json").write_text(json.dumps(EVERY_CELL))
     own = {"PIXELWISE_PROGRESS": folder / "repo/.progress.json"}
     own |= {"PROD_HOST": prod[0], "JUPYTERLAB_DIR": folder / "app", "JUPYTER_CONFIG_DIR": folder / "config"}
+    own |= {"JUPYTER_PATH": warm_python.kernels}
     own |= {
         "JUPYTERLAB_SETTINGS_DIR": folder / "settings",
         "JUPYTERLAB_WORKSPACES_DIR": folder / "workspaces",
