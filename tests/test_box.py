@@ -14,6 +14,7 @@ import signal
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -27,6 +28,8 @@ CGROUPS = Path("/sys/fs/cgroup")
 NETNS = Path("/run/netns")
 PROD = "192.168.56.11"
 REMOTE = f"produser@{PROD}:/srv/git/pixelwise.git"
+# a copy of the box has no .venv beside it, and a Debian's own Python no pip
+PIP_ON_PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
 
 class Box:
@@ -558,7 +561,7 @@ def copy_of_box(tmp_path, session_box):
     (tmp_path / "repo" / "requirements.txt").write_text("bottle\n")
     (tmp_path / "tools").mkdir()
     other = Box(f"{session_box.name}-c", copy, PIXELWISE_BOX_DIR=str(tmp_path / "cache"),
-                PATH=f"{tmp_path / 'tools'}:{os.environ['PATH']}")  # fmt: skip
+                PATH=f"{tmp_path / 'tools'}:{PIP_ON_PATH}")  # fmt: skip
     yield other
     other.run("destroy", "--image")
     assert not (tmp_path / "cache").exists()
@@ -618,7 +621,7 @@ def test_another_requirements_txt_brings_other_wheels(box, tmp_path):
     copy.parent.mkdir(parents=True)
     shutil.copy(BOX, copy)
     (tmp_path / "requirements.txt").write_text("bottle\n")
-    edited = Box(box.name, copy)
+    edited = Box(box.name, copy, PATH=PIP_ON_PATH)
     box.ssh("echo kept > ~/note")
     assert "requirements.txt has changed" in edited.run("up").stdout
     edited.run("down")

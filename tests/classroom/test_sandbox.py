@@ -113,8 +113,17 @@ def test_it_sees_no_file_of_anybody_else(driver, folder, tmp_path):
     (tmp_path / "neighbour.txt").write_text("secret")
     looked_for = ["/etc/shadow", "/home", "/var", "/run", "/srv", "/mnt", "/sys", "/opt", "/root/.bashrc"]
     looked_for += map(str, [tmp_path / "neighbour.txt", folder, DRIVER, ROOT / "README.md"])
-    program = f"import os; print([one for one in {looked_for} if os.path.lexists(one)])"
-    assert lines(driver.python(folder, program)) == ["[]"]
+    # of the folders above its Python there is the way to it, and nothing else
+    pythons = [python for python in (sys.prefix, sys.base_prefix) if not python.startswith("/usr")]
+    way = {str(step) for python in pythons for step in [Path(python), *Path(python).parents]} - {"/"}
+    looked_for = [one for one in looked_for if one not in way]
+    program = f"""
+import os
+print([one for one in {looked_for} if os.path.lexists(one)])
+above = [step for step in {sorted(way - {*pythons})} if os.path.isdir(step)]
+print([name for step in above for name in os.listdir(step) if os.path.join(step, name) not in {way}])
+"""
+    assert lines(driver.python(folder, program)) == ["[]", "[]"]
 
 
 def test_its_home_and_the_temporary_folder_are_empty(driver, folder):
