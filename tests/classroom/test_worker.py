@@ -134,7 +134,7 @@ import json, os, pickle, signal, sys, time
 task = pickle.load(sys.stdin.buffer)
 os.mkdir(task["scratch"])
 def tell(**told):
-    print(json.dumps(told), flush=True)
+    os.write(1, (json.dumps(told) + "\\n").encode())  # a signal may come at any moment, and tell, too
 def record(*_):
     tell(record={{"name": "ada", "words": "my last"}})
     sys.exit()
