@@ -147,8 +147,8 @@ STANDS_ON = {  # cells of the instructor's that our side runs first, or code of 
     "06": ("imports", "rules", "gaps", "design = None"),
 }
 
-# What no kernel runs, beside cells that only show something: it costs seconds, and no exercise of ours stands on
-# it; where one of a student does, it is run all the same
+# What no kernel runs, beside cells that only show something: it costs seconds, and no exercise of ours stands
+# on it; where one of a student does, it is run all the same
 LEFT_OUT = {
     "00": (
         *("look", "stash", "proof-code", "settings-new", "settings-check", "artefact-steps", "artefact-pull"),
