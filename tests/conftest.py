@@ -1,5 +1,6 @@
 """Fixtures: real server processes, each on a port of its own, stopped and checked when the test is over."""
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -39,6 +40,20 @@ def pytest_ignore_collect(collection_path, config):
     if config.option.markexpr == "alone" and collection_path.suffix == ".py":
         return "mark.alone" not in collection_path.read_text(encoding="utf-8") or None
     return True if config.getoption("--quick") and collection_path.stem in SLOW else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session):
+    """pytest prepares the asserts of each file once, and keeps what it made: on a new clone the first worker
+    does that for all others, which would do the same beside it."""
+    prepared = any(Path(__file__).parent.glob("__pycache__/test_wire.*-pytest-*.pyc"))
+    with session.config.rootpath.joinpath("pytest.ini").open() as turn:
+        if not prepared and hasattr(session.config, "workerinput"):
+            try:
+                fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                fcntl.flock(turn, fcntl.LOCK_SH)
+        return (yield)
 
 
 def pytest_collection_modifyitems(items):
