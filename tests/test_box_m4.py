@@ -216,18 +216,22 @@ class Machine:
         return done.stdout
 
     def deploy(self, repository: Path, like: "Machine | None" = None) -> None:
-        """As the course does, from an empty machine; then keep what `mend` needs. What pip took long to make
-        on the machine that this one is like serves here, too."""
+        """As the course does, from an empty machine, or with the .venv of one like it; then keep what `mend`
+        needs."""
         self.box("up")
         if like:
-            made = BOXES / like.name / "upper/opt/pixelwise"
-            take = [BOX, "--name", self.name, "ssh", "--", "tar -x -C /opt/pixelwise"]
-            with subprocess.Popen(["tar", "-c", "-C", made, ".venv"], stdout=subprocess.PIPE) as pack:
-                subprocess.run(take, stdin=pack.stdout, check=True, timeout=600)
-            assert pack.returncode == 0
+            self.take_venv(like.name)
         self.box("shell", "--", "git", "-C", str(repository), "push", "-q", REPOSITORY, "main")
         self.box("ssh", "--", "cd /opt/pixelwise && git pull -q && bash setup-server.sh")
         self.as_root(KEEP)
+
+    def take_venv(self, other: str) -> None:
+        """What pip took long to make on another machine serves on this one too."""
+        made = BOXES / other / "upper/opt/pixelwise"
+        take = [BOX, "--name", self.name, "ssh", "--", "tar -x -C /opt/pixelwise"]
+        with subprocess.Popen(["tar", "-c", "-C", made, ".venv"], stdout=subprocess.PIPE) as pack:
+            subprocess.run(take, stdin=pack.stdout, check=True, timeout=600)
+        assert pack.returncode == 0
 
     def as_root(self, script: str) -> None:
         self.box("ssh", "--", "sudo bash -s", given=script)

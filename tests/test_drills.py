@@ -9,9 +9,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from test_box_m4 import BOXES, Machine
 from tree import copy_to
 
 ROOT = Path(__file__).resolve().parent.parent
+NAME = f"drills-{os.getpid()}"
 
 
 def titles(*words: str) -> list[str]:
@@ -41,9 +43,12 @@ def drills(root: Path, *words: str, **environ) -> tuple[dict[str, dict], str]:
 
 @pytest.fixture(scope="module")
 def rows():
-    found, said = drills(ROOT)
-    print(said)
-    return found
+    try:
+        found, said = drills(ROOT, "--keep", "--name", NAME)
+        print(said)
+        yield found
+    finally:
+        Machine(NAME).box("destroy")
 
 
 @pytest.mark.parametrize("title", TITLES)
@@ -65,6 +70,14 @@ def test_a_unit_that_does_not_hold_what_it_should_is_noticed(tmp_path):
         text = text.replace(f"\n{line}\n", f"\n{instead}\n")
     unit.write_text(text)
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
-    rows, said = drills(tmp_path, "kill -9", "SIGSTOP", "bad setting", "exit 0")
+    machine = Machine(f"{NAME}-unit")
+    try:
+        if (BOXES / NAME).exists():  # from the drills above
+            machine.box("up")
+            machine.take_venv(NAME)
+        words = ("kill -9", "SIGSTOP", "bad setting", "exit 0")
+        rows, said = drills(tmp_path, "--name", machine.name, *words)
+    finally:
+        machine.box("destroy")
     went_well = {title for title, row in rows.items() if row["ok"]}
     assert went_well == {TITLES[0], "exit 0"}, said
