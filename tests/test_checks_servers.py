@@ -17,12 +17,14 @@ from xml.etree import ElementTree
 
 import pytest
 import wire
+from forked import Forks
 
 from checks.kit import core, grading
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "aB3-the-key-of-the-tests-Zy9"
 LIMIT = "12/5"
+FORKS = Forks("pytest", "rich.console", "rich.table", "numpy")
 
 
 @contextlib.contextmanager
@@ -61,10 +63,11 @@ def lost(results: list[core.Result]) -> list[tuple]:
 def pytest_checks(*arguments: str, folder: Path | None = None, **environ: str) -> subprocess.CompletedProcess:
     """`pytest checks …`; of pytest's plugins the checks use none, and most of the start is theirs."""
     report = ["--report", str(folder)] if folder else []
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "checks", *arguments, *report]
+    command = ["-m", "pytest", "-p", "no:cacheprovider", "checks", *arguments, *report]
     inherited = {name: value for name, value in os.environ.items() if name != "SECRET_API_KEY"}
     environ = inherited | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | environ
-    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=300)
+    done = FORKS.run(*command, cwd=ROOT, env=environ, timeout=300)
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 CORRECT = {  # name: (script, settings)
