@@ -41,26 +41,30 @@ FAULTS = [  # function, what stands there, the fault, the piece that notices
 ]  # fmt: skip
 
 
-def tried(tmp_path: Path, text: str, function: str) -> dict[str, str]:
-    """What pieces.py finds out about a function of this server.py: what is wrong, by the piece."""
-    (tmp_path / "server.py").write_text(text, encoding="utf-8")
+@pytest.fixture
+def tried(tmp_path, warm_python):
+    """`tried(text, function)`: what pieces.py finds out about a function of this server.py: what is wrong, by
+    the piece."""
     for name in ("schemas", "models", "deploy"):
-        if not (tmp_path / name).exists():
-            (tmp_path / name).symlink_to(ROOT / name)
-    command = [sys.executable, ROOT / "labs" / "pieces.py", tmp_path / "server.py", function]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    return dict(
-        zip([piece.__name__ for piece in pieces.PIECES[function]], dict(json.loads(done.stdout)).values())
-    )
+        (tmp_path / name).symlink_to(ROOT / name)
+
+    def tried(text: str, function: str) -> dict[str, str]:
+        (tmp_path / "server.py").write_text(text, encoding="utf-8")
+        command = [warm_python.program, ROOT / "labs" / "pieces.py", tmp_path / "server.py", function]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        found = dict(json.loads(done.stdout)).values()
+        return dict(zip([piece.__name__ for piece in pieces.PIECES[function]], found))
+
+    return tried
 
 
 WHOLE = (ROOT / "server.py").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("function", pieces.PIECES)
-def test_every_piece_passes_for_our_function_and_none_for_an_open_gate(tmp_path, function):
-    assert not any(tried(tmp_path, WHOLE, function).values())
-    assert all(tried(tmp_path, with_open_gates(WHOLE), function).values())
+def test_every_piece_passes_for_our_function_and_none_for_an_open_gate(tried, function):
+    assert not any(tried(WHOLE, function).values())
+    assert all(tried(with_open_gates(WHOLE), function).values())
 
 
 def test_there_are_pieces_for_every_function_that_students_write():
@@ -68,17 +72,17 @@ def test_there_are_pieces_for_every_function_that_students_write():
 
 
 @pytest.mark.parametrize(("function", "old", "new", "noticed"), FAULTS)
-def test_a_fault_is_noticed_by_the_piece_that_is_meant_for_it(tmp_path, function, old, new, noticed):
+def test_a_fault_is_noticed_by_the_piece_that_is_meant_for_it(tried, function, old, new, noticed):
     head, mark, tail = WHOLE.partition(f"def {function}(")
     assert old in tail
-    wrong = tried(tmp_path, head + mark + tail.replace(old, new, 1), function)
+    wrong = tried(head + mark + tail.replace(old, new, 1), function)
     assert any(what and noticed in name for name, what in wrong.items()), wrong
 
 
-def test_where_the_function_raised_is_named(tmp_path):
+def test_where_the_function_raised_is_named(tried):
     text = WHOLE.replace("    declared = {", "    declared = nonsense + {")
     number = next(n for n, line in enumerate(text.splitlines(), 1) if "nonsense" in line)
-    told = tried(tmp_path, text, "answer")["answer_is_json_in_bytes"]
+    told = tried(text, "answer")["answer_is_json_in_bytes"]
     assert told == f"NameError: name 'nonsense' is not defined (server.py, line {number})"
 
 
