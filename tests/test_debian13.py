@@ -48,7 +48,9 @@ class Newcomer:
     def enter(self, *command: str, **options) -> subprocess.CompletedProcess:
         """Run it inside, as root of that machine."""
         guest = re.search(r"PID 1 is (\d+)", self.box("status"))[1]
-        return subprocess.run(["nsenter", "--target", guest, "--all", "--", *command], timeout=600, **options)
+        return subprocess.run(
+            ["nsenter", "--target", guest, "--all", "--", *command], timeout=1800, **options
+        )
 
     def run(self, line: str, status: int = 0) -> str:
         """Run a line of bash as the newcomer, in the clone; what it prints. Another status fails with it."""
@@ -133,7 +135,7 @@ def packages(image: Path) -> Path:
             "PIP_USER": "0",
             "PIP_REQUIRE_VIRTUALENV": "0",
         }
-        subprocess.run(command, cwd="/", env=environ, check=True, timeout=600)
+        subprocess.run(command, cwd="/", env=environ, check=True, timeout=1800)
         part.rename(folder)
     return folder
 

@@ -54,7 +54,7 @@ class Machine:
     def box(self, *words: str, status=(0,)) -> str:
         command = [BOX, "--name", self.name, *words]
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900, check=False
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1800, check=False
         )
         assert done.returncode in status, f"box {' '.join(words)[:60]}: {(done.stderr + done.stdout)[-1500:]}"
         return done.stdout
@@ -76,7 +76,7 @@ class Machine:
         command += [f"labs/{NAME}", "-p", "no:cacheprovider"]
         command += options
         environ = self.environment(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", **environ)
-        done = subprocess.run(command, cwd=root, env=environ, capture_output=True, text=True, timeout=900)
+        done = subprocess.run(command, cwd=root, env=environ, capture_output=True, text=True, timeout=1800)
         return done.returncode, failing_cells(done.stdout, root / "labs"), done.stdout + done.stderr
 
 

@@ -226,7 +226,7 @@ def code_cells(path: Path) -> list:
 
 
 def assert_passed(process: subprocess.Popen) -> None:
-    output, _ = process.communicate(timeout=600)
+    output, _ = process.communicate(timeout=1800)
     assert process.returncode == 0, (failing_cells(output, FOLDER), output[-6000:])
 
 

@@ -102,5 +102,5 @@ def test_a_lab_whose_claims_are_false_fails_at_these_claims_and_nowhere_before(
     root = changed_kit(tmp_path / "kit", [claim[:3] for claim in claims])
     order = [cell.id for cell in code_cells(root / "labs" / lab)]
     noticed = sorted((cell for *_, cells in claims for cell in cells.split()), key=order.index)
-    output, _ = start_nbval(warm_python, [lab], root, f"--maxfail={len(noticed)}").communicate(timeout=600)
+    output, _ = start_nbval(warm_python, [lab], root, f"--maxfail={len(noticed)}").communicate(timeout=1800)
     assert failing_cells(output, root / "labs") == noticed, output[-3000:]
