@@ -95,6 +95,27 @@ def check(*names: str, server: Server | None = None, exercise: str = "", **optio
     return Verdict(findings, exercise)
 
 
+# where the kernel cannot reach a server itself: a line of JSON for every order, {"names", "given", "seed"}
+GRADER = """
+import dataclasses, json, sys
+from checks import grading
+for line in sys.stdin:
+    order, results = json.loads(line), []
+    session = grading.session(grading.all_checks(), grading.given_for(**order["given"]), order["seed"])
+    for name in order["names"]:
+        try:
+            found = [session.run(grading.find(name).name)]
+        except LookupError as problem:
+            found = [str(problem.args[0])]
+        else:
+            failed = [one for one in session.results.values() if one.status in ("failed", "unstable")]
+            found += failed[:1] if found[0].status == "could not be checked" else []
+        results += [one for one in found if one not in results]
+    told = [one if isinstance(one, str) else dataclasses.asdict(one) for one in results]
+    print(json.dumps(told), flush=True)
+"""
+
+
 def tried_alone(function: str) -> list[tuple[str, str, dict]]:
     """What pieces.py finds out about one function of server.py, in a process of its own."""
     command = [sys.executable, REPO / "labs" / "pieces.py", SERVER, function]

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import labkit
 from IPython import get_ipython
+from judging import GRADER
 from labkit import REPO, ROOT, Shown
 
 BOX = REPO / "deploy" / "box" / "box"
@@ -187,26 +188,6 @@ class Prod:
             if not line:  # interrupted, for one: what it would say is no answer to the next order
                 self.grader.kill()
                 self.grader = None
-
-
-GRADER = """
-import dataclasses, json, sys
-from checks import grading
-for line in sys.stdin:
-    order, results = json.loads(line), []
-    session = grading.session(grading.all_checks(), grading.given_for(**order["given"]), order["seed"])
-    for name in order["names"]:
-        try:
-            found = [session.run(grading.find(name).name)]
-        except LookupError as problem:
-            found = [str(problem.args[0])]
-        else:
-            failed = [one for one in session.results.values() if one.status in ("failed", "unstable")]
-            found += failed[:1] if found[0].status == "could not be checked" else []
-        results += [one for one in found if one not in results]
-    told = [one if isinstance(one, str) else dataclasses.asdict(one) for one in results]
-    print(json.dumps(told), flush=True)
-"""
 
 
 def there_is_a_box() -> bool:
