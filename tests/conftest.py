@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import wire
 from xdist.scheduler import LoadScopeScheduling
 
 os.environ["PIXELWISE_PROGRESS"] = ""  # what passes in a test is no progress of whoever runs it
+# what a test starts can be stopped with Ctrl-C, also where the tests themselves run in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SLOW = (  # files that boot machines, open browsers, run notebooks or grade; the longest first
     *("test_drills", "test_lab04", "test_debian13", "test_labs", "test_labs_student", "test_box_m4"),
@@ -67,6 +70,19 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_collection_finish():
+    measure_servers_alone()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call():
+    """After `no_cover` what runs in this process is measured again, and what it starts would be."""
+    try:
+        return (yield)
+    finally:
+        measure_servers_alone()
+
+
+def measure_servers_alone() -> None:
     """Only the servers that tests/wire.py starts say what they covered: it slows everything else down."""
     measured = [name for name in os.environ if name.startswith(("COVERAGE_", "COV_"))]
     wire.COVERAGE.update({name: os.environ.pop(name) for name in measured})
