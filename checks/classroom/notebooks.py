@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from importlib.machinery import all_suffixes
+from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 
 from checks.classroom import exercises
@@ -36,6 +37,9 @@ from checks.kit.core import FAILED, PASSED, UNCHECKED, Result
 
 ANSWERS = "labs/answers.json"
 MEMORY = 4 << 30  # bytes of the process that talks to the kernels: they may send more than there is room for
+# What each kernel, and who talks to it, imports first
+IMPORTED = ("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "ipywidgets", "anywidget")
+IMPORTED += ("jupyter_client.manager", "jupyter_client.blocking", "requests", "jsonschema", "numpy", "dotenv")
 
 
 def rerun(root: Path, instructor: Path, limits: Limits, out: Path, seconds: float = 540) -> dict:
@@ -166,8 +170,21 @@ def _copy(source: Path, target: Path) -> None:
         target.chmod(0o755 if os.access(source, os.X_OK) else 0o644)
 
 
+def compile_once() -> None:
+    """pip leaves it to the first use to compile what it installs, and no use from within the sandbox can keep
+    what it compiled: every kernel of a class would do it again."""
+    packages = [find_spec(name.partition(".")[0]) for name in IMPORTED]
+    found = [Path(package.origin) for package in packages if package and package.origin]
+    missing = [path for path in found if not Path(cache_from_source(path)).exists()]
+    if any(os.access(path.parent, os.W_OK) for path in missing):
+        environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.run([sys.executable, "-c", f"import {', '.join(IMPORTED)}"], env=environ, **quiet)
+
+
 def run(task: dict, scratch: Path, instructor: Path, seconds: float) -> dict[tuple[str, str], dict]:
     """What the process of labs.py tells of the exercises, until its time is up: {(lab, exercise): told}."""
+    compile_once()
     found = scratch / "found.jsonl"
     task |= {"found": str(found), "scratch": str(scratch)}
     command = [sys.executable, "-c", "import sys; from checks.classroom import labs; sys.exit(labs.main())"]

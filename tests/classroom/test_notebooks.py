@@ -315,3 +315,19 @@ def inside(folder: Path) -> dict[int, str]:
             if str(folder).encode() in seen:
                 found[int(process.name)] = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
     return found
+
+
+def test_what_every_kernel_imports_is_compiled_before_and_once(tmp_path, monkeypatch):
+    package = tmp_path / "imported_by_kernels"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "more.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setattr(notebooks, "IMPORTED", ("imported_by_kernels.more", "nowhere_installed"))
+    notebooks.compile_once()
+    made = sorted(path.name.partition(".")[0] for path in package.glob("__pycache__/*.pyc"))
+    assert made == ["__init__", "more"]
+    monkeypatch.setattr(notebooks.sys, "executable", tmp_path / "no python")
+    notebooks.compile_once()
