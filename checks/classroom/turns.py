@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 10  # for which somebody slow may keep others waiting
 ASKED_PER_CORE = 2  # one submission's server works while another one's grader does
-LABS_PER_CORE = 1
+LABS_PER_CORE = 1.5  # a lab waits a third of its time for the servers that it starts and asks
 UNDER_WAY_PER_CORE = 64  # starting, asking and stopping so many takes longer than any of them waits
 MEMORY_EACH = 256 << 20  # bytes that a submission's server and its grader use together, usually less
 
@@ -48,7 +48,7 @@ class Turn:
 
     def __init__(self, labs: bool = False):
         files = sorted((ROOT / "checks").rglob("*.py"))
-        self.files = files[-LABS_PER_CORE * cores() :] if labs else files[: ASKED_PER_CORE * cores()]
+        self.files = files[-int(LABS_PER_CORE * cores()) :] if labs else files[: ASKED_PER_CORE * cores()]
         self.seconds = None if labs else SECONDS
         self.waited = 0.0  # seconds, for others, all in all
         self._held, self._lock, self._over = None, threading.Lock(), None
