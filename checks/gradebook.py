@@ -41,9 +41,8 @@ def main(arguments: list[str]) -> int:
             raise Refused("the files to upload need a folder: --out UPLOAD")
         if asked.canvas and not asked.assignment:
             raise Refused("a gradebook has many assignments: --assignment NAME, or the ID in its header")
-        for path in sorted(
-            asked.grades.glob("*/record.json")
-        ):  # also of another download: a term has them all
+        # also those of another download: a term has them all
+        for path in sorted(asked.grades.glob("*/record.json")):
             if record := load(path.parent):
                 write_pages(path.parent, record)
         write_class(asked.grades, names)
