@@ -71,9 +71,13 @@ def test_a_cell_that_is_left_out_is_run_where_an_exercise_uses_what_only_it_give
 
 
 def test_in_which_order_cells_were_run_and_what_they_showed_then_has_no_say(tmp_path):
-    theirs = json.loads(json.dumps(handed_in(cell("number", "number = 40 + 2"))))
+    mine = (cell("mine", "answer = 41"), cell("mine-too", "answer = 42"))
+    theirs = json.loads(json.dumps(handed_in(cell("number", "number = answer"), first=mine)))
     once = rebuild.rebuild(LAB, read(tmp_path, theirs)[0], [])
     code = [one for one in theirs["cells"] if one["cell_type"] == "code"]
+    for place, one in enumerate(code):
+        one["execution_count"] = 99 - place
+    assert rebuild.rebuild(LAB, read(tmp_path, theirs)[0], []) == once
     for place, one in enumerate(code):
         one["execution_count"] = (7, None, 3, 3, "x", -1, 2**70)[place % 7]
         one["outputs"] = [{"output_type": "error", "ename": "NameError", "evalue": "?", "traceback": []}]
