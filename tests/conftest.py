@@ -1,6 +1,7 @@
 """Fixtures: real server processes, each on a port of its own, stopped and checked when the test is over."""
 
 import fcntl
+import gc
 import hashlib
 import os
 import shutil
@@ -56,7 +57,14 @@ def pytest_collection(session):
                 fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 fcntl.flock(turn, fcntl.LOCK_SH)
-        return (yield)
+        # what is imported and collected is never thrown away: looking for garbage there again and again takes
+        # longer than some tests, and makes whatever is forked copy all of it
+        gc.disable()
+        try:
+            return (yield)
+        finally:
+            gc.freeze()
+            gc.enable()
 
 
 def pytest_collection_modifyitems(config, items):

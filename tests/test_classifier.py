@@ -1,6 +1,7 @@
 """models/classifier.py: the hand-over, the digest, and the prepared form of every kind of artefact."""
 
 import hashlib
+import importlib
 import io
 import os
 import pickle
@@ -15,12 +16,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.multiclass import OneVsRestClassifier
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import Binarizer, StandardScaler
 
 from models import classifier
 
@@ -28,17 +23,27 @@ SAMPLES = np.load(classifier.MODELS / "samples.npz")
 PICTURES = st.integers(0, 8).flatmap(lambda count: arrays(np.uint8, (count, 28, 28)))
 
 
-def train(model, names: str) -> Pipeline:
+def estimator(name: str, *words, **options):
+    """This estimator of scikit-learn ("neural_network.MLPClassifier"), imported by who needs one: it takes a
+    second, and every worker reads this file."""
+    module, _, kind = name.rpartition(".")
+    return getattr(importlib.import_module(f"sklearn.{module}"), kind)(*words, **options)
+
+
+def train(model, names: str):
     """The course's pipeline around `model`, trained on the samples whose label is in `names`."""
     wanted = np.isin(SAMPLES["labels"], list(names))
     ink = (SAMPLES["images"][wanted].reshape(-1, 784) > 128).astype(float)
-    return Pipeline([("binarise", Binarizer(threshold=0.5)), ("model", model)]).fit(
-        ink, SAMPLES["labels"][wanted]
-    )
+    steps = [("binarise", estimator("preprocessing.Binarizer", threshold=0.5)), ("model", model)]
+    return estimator("pipeline.Pipeline", steps).fit(ink, SAMPLES["labels"][wanted])
 
 
-def mlp(*layers: int, **options) -> MLPClassifier:
-    return MLPClassifier(layers, max_iter=8, random_state=0, **options)
+def mlp(*layers: int, **options):
+    return estimator("neural_network.MLPClassifier", layers, max_iter=8, random_state=0, **options)
+
+
+def logistic(rounds: int = 300):
+    return estimator("linear_model.LogisticRegression", max_iter=rounds)
 
 
 def saved(pipeline, folder: Path, name: str = "digit_classifier_v1.pkl") -> tuple[Path, str]:
@@ -56,11 +61,11 @@ def own_folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def course_releases() -> dict[str, Pipeline]:
+def course_releases() -> dict:
     """The three kinds of artefact that the course hands out: v1.0, v1.1 and v2.0."""
     with pytest.warns():  # eight rounds are few
         return {
-            "v1.0": train(LogisticRegression(max_iter=300), "123456789"),
+            "v1.0": train(logistic(), "123456789"),
             "v1.1": train(mlp(256, 128), "123456789"),
             "v2.0": train(mlp(256, 128), "0123456789"),
         }
@@ -132,16 +137,16 @@ def test_weights_whose_sums_need_more_digits_stay_as_they_are():
 @pytest.mark.parametrize(
     "model",
     [
-        RandomForestClassifier(10, random_state=0),
-        mlp(8, activation="tanh"),
-        OneVsRestClassifier(LogisticRegression()),
-        make_pipeline(StandardScaler(), LogisticRegression()),
+        lambda: estimator("ensemble.RandomForestClassifier", 10, random_state=0),
+        lambda: mlp(8, activation="tanh"),
+        lambda: estimator("multiclass.OneVsRestClassifier", logistic(100)),
+        lambda: estimator("pipeline.make_pipeline", estimator("preprocessing.StandardScaler"), logistic(100)),
     ],
-    ids=lambda model: type(model).__name__,
+    ids=["RandomForestClassifier", "MLPClassifier", "OneVsRestClassifier", "Pipeline"],
 )
 @pytest.mark.filterwarnings("ignore")
 def test_any_other_pipeline_is_served_through_predict_proba(model, tmp_path):
-    pipeline = train(model, "0123456789")
+    pipeline = train(model(), "0123456789")
     served = classifier.load(*saved(pipeline, tmp_path))
     assert not served.prepared
     assert not (classifier.MODELS / ".prepared").exists()
@@ -153,7 +158,7 @@ def test_any_other_pipeline_is_served_through_predict_proba(model, tmp_path):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("names", ["37", "123"])
 def test_few_classes_are_legal(names, tmp_path):
-    for model in (LogisticRegression(), mlp(4)):
+    for model in (logistic(100), mlp(4)):
         pipeline = train(model, names)
         answer = classifier.load(*saved(pipeline, tmp_path)).classify_batch(SAMPLES["images"][:1])[0]
         assert list(answer["scores"]) == list(names)
@@ -161,14 +166,14 @@ def test_few_classes_are_legal(names, tmp_path):
 
 
 def test_a_threshold_that_changes_the_ink_is_not_prepared():
-    pipeline = train(LogisticRegression(max_iter=300), "0123456789")
+    pipeline = train(logistic(), "0123456789")
     assert classifier.prepare(pipeline) is not None
     pipeline.set_params(binarise__threshold=1.5)  # now no pixel is ink
     assert classifier.prepare(pipeline) is None
 
 
 def test_a_very_sure_pipeline_does_not_overflow(tmp_path):
-    pipeline = train(LogisticRegression(max_iter=300), "0123456789")
+    pipeline = train(logistic(), "0123456789")
     pipeline.named_steps["model"].coef_ *= 10_000
     model = classifier.load(*saved(pipeline, tmp_path))
     assert model.prepared
@@ -176,7 +181,7 @@ def test_a_very_sure_pipeline_does_not_overflow(tmp_path):
 
 
 def test_arithmetic_that_differs_from_the_pipeline_is_not_prepared(monkeypatch):
-    pipeline = train(LogisticRegression(max_iter=300), "0123456789")
+    pipeline = train(logistic(), "0123456789")
     honest = classifier._forward
     monkeypatch.setattr(classifier, "_forward", lambda layers, ink: honest(layers, ink) + 1e-8)
     assert classifier.prepare(pipeline) is None
@@ -240,20 +245,20 @@ def test_a_missing_artefact_names_the_remedy(tmp_path):
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_pipeline_for_other_pictures_is_refused(tmp_path):
-    wrong = LogisticRegression().fit(np.eye(64), ["a", "b"] * 32)
+    wrong = logistic(100).fit(np.eye(64), ["a", "b"] * 32)
     with pytest.raises(classifier.ArtefactError, match="not a digit classifier"):
         classifier.load(*saved(wrong, tmp_path))
 
 
 def test_scores_that_are_not_one_a_class_are_refused(tmp_path):
-    pipeline = train(LogisticRegression(max_iter=300), "123")
+    pipeline = train(logistic(), "123")
     pipeline.named_steps["model"].classes_ = pipeline.classes_[:2]
     with pytest.raises(classifier.ArtefactError, match="one score a class"):
         classifier.load(*saved(pipeline, tmp_path))
 
 
 def test_weights_that_are_no_numbers_are_refused(tmp_path):
-    pipeline = train(LogisticRegression(max_iter=300), "123")
+    pipeline = train(logistic(), "123")
     pipeline.named_steps["model"].intercept_[1] = np.nan
     with pytest.raises(classifier.ArtefactError, match="one score a class"):
         classifier.load(*saved(pipeline, tmp_path))
@@ -272,7 +277,7 @@ def test_the_digest_is_looked_up_beside_the_artefact_and_in_models(tmp_path):
 
 
 def test_a_prepared_model_loads_without_scikit_learn_and_without_unpickling(tmp_path):
-    path, digest = saved(train(LogisticRegression(max_iter=300), "0123456789"), tmp_path)
+    path, digest = saved(train(logistic(), "0123456789"), tmp_path)
     classifier.load(path, digest)
     code = f"""if True:
         import sys
@@ -306,8 +311,8 @@ def test_a_model_that_is_not_of_scikit_learn_loads_without_it(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def ten_digits() -> Pipeline:
-    return train(LogisticRegression(max_iter=300), "0123456789")
+def ten_digits():
+    return train(logistic(), "0123456789")
 
 
 @pytest.fixture
@@ -422,13 +427,13 @@ def test_a_model_whose_scores_cannot_be_is_not_called_healthy(row, caplog):
 
 def test_a_place_that_cannot_be_written_is_no_error(tmp_path, monkeypatch):
     (classifier.MODELS / ".prepared").write_text("a file where the folder should be")
-    model = classifier.load(*saved(train(LogisticRegression(max_iter=300), "0123456789"), tmp_path))
+    model = classifier.load(*saved(train(logistic(), "0123456789"), tmp_path))
     assert model.prepared
     assert model.classify_batch(SAMPLES["images"][:1])
 
 
 def test_classify_batch_follows_the_environment(tmp_path, monkeypatch):
-    path, digest = saved(train(LogisticRegression(max_iter=300), "123"), tmp_path)
+    path, digest = saved(train(logistic(), "123"), tmp_path)
     monkeypatch.setenv("MODEL_PATH", str(path))
     monkeypatch.setenv("MODEL_SHA256", digest)
     assert list(classifier.classify_batch(SAMPLES["images"][:1])[0]["scores"]) == list("123")
@@ -443,7 +448,7 @@ def test_predict_py_proves_the_hand_over_and_fails_on_a_poor_model(tmp_path):
     assert ran.returncode == 0, ran.stderr
     assert int(re.search(r"(\d+) of 100 right", ran.stdout)[1]) >= 97
     ink = (SAMPLES["images"].reshape(-1, 784) > 128).astype(float)
-    poor = LogisticRegression(max_iter=300).fit(ink, np.roll(SAMPLES["labels"], 10))
+    poor = logistic().fit(ink, np.roll(SAMPLES["labels"], 10))
     path, digest = saved(poor, tmp_path)
     environment = {"MODEL_PATH": str(path), "MODEL_SHA256": digest}
     ran = subprocess.run(

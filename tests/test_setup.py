@@ -18,7 +18,6 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
 from tree import copy_to
 
 from models.classifier import classify_batch
@@ -196,6 +195,8 @@ def release(folder: Path, files: dict[str, bytes], tag: str = "v9") -> str:
 @functools.cache
 def artefact(classes: str) -> bytes:
     """A small pipeline over these classes, pickled."""
+    from sklearn.linear_model import LogisticRegression  # takes a second, and every worker reads this file
+
     samples = np.load(ROOT / "models/samples.npz")
     chosen = np.isin(samples["labels"], list(classes))
     ink = (samples["images"][chosen].reshape(-1, 784) > 128).astype(float)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
-from sklearn.feature_extraction.text import CountVectorizer
 
 from checks.alike.tokens import CODE, PASSAGE, WORDS
 from checks.alike.work import Work
@@ -64,6 +63,10 @@ def _common(passages: list[list[str | None]]) -> tuple[np.ndarray, np.ndarray]:
     sets = [set(filter(None, one)) for one in passages]
     if len(sets) < 2 or not any(sets):
         return np.zeros((len(sets), len(sets))), np.zeros(len(sets))
+    from sklearn.feature_extraction.text import (
+        CountVectorizer,
+    )  # takes a second: who needs none starts at once
+
     counts = CountVectorizer(analyzer=lambda one: one, binary=True, dtype=np.float64).fit_transform(sets)
     students = np.asarray(counts.sum(axis=0)).ravel()  # that have it
     rarity = np.log((len(sets) + 1) / students) / np.log((len(sets) + 1) / 2)

@@ -2,10 +2,6 @@
 
 from dataclasses import dataclass
 
-from scipy.cluster.hierarchy import leaves_list, linkage
-from scipy.spatial.distance import squareform
-from sklearn.feature_extraction.text import TfidfVectorizer
-
 
 @dataclass
 class Group:
@@ -30,6 +26,11 @@ def grouped(answers: dict[str, str]) -> list[Group]:
     texts = sorted(equal)
     if not texts:
         return groups
+    # these take a second: the page is there before its first answers are asked for
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     vectors = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True).fit_transform(texts)
     near = (vectors @ vectors.T).toarray().clip(0, 1)
     order = leaves_list(linkage(squareform(1 - near, checks=False), "average")) if len(texts) > 1 else [0]

