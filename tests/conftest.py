@@ -32,7 +32,13 @@ SLOW = (  # files that boot machines, open browsers, run notebooks or grade; the
 # where the code that the report counts runs in the tests' own process; measuring doubles a test's time
 MEASURED = ("deploy", "test_server", "test_classifier")
 # files whose tests share nothing
-ALONE = ("test_checks_servers", "test_process", "test_labs_claims", "test_labs_student")
+ALONE = (
+    "test_hostile_clients",
+    "test_checks_servers",
+    "test_process",
+    "test_labs_claims",
+    "test_labs_student",
+)
 
 
 def pytest_addoption(parser):
