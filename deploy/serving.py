@@ -308,7 +308,6 @@ def serve(app, listener: socket.socket, *, greeting: str = "", **options) -> Non
         signal.signal(number, server.stop)
     host, port = listener.getsockname()[:2]
     log.info("listening on http://%s:%d %s", f"[{host}]" if ":" in host else host, port, greeting)
-    gc.collect()
     gc.freeze()  # what is loaded stays: to look at all of it again took up to 100 ms of somebody's request,
     gc.set_threshold(10_000)  # and to look at what a large body is made of, half of all its time
     notify("READY=1")

@@ -276,7 +276,7 @@ def test_the_digest_is_looked_up_beside_the_artefact_and_in_models(tmp_path):
             classifier.listed_digest(tmp_path / name)
 
 
-def test_a_prepared_model_loads_without_scikit_learn_and_without_unpickling(tmp_path):
+def test_a_prepared_model_loads_without_unpickling_and_without_what_is_slow_to_import(tmp_path):
     path, digest = saved(train(logistic(), "0123456789"), tmp_path)
     classifier.load(path, digest)
     code = f"""if True:
@@ -285,7 +285,7 @@ def test_a_prepared_model_loads_without_scikit_learn_and_without_unpickling(tmp_
         from models import classifier
         classifier.MODELS = Path({str(classifier.MODELS)!r})
         assert classifier.load(Path({str(path)!r}), {digest!r}).prepared
-        print(sorted({{"sklearn", "joblib", "scipy"}} & sys.modules.keys()))"""
+        print(sorted({{"sklearn", "joblib", "scipy", "numpy.random"}} & sys.modules.keys()))"""
     root = Path(classifier.__file__).parent.parent
     ran = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
@@ -340,6 +340,7 @@ DAMAGES = {  # what stands in the file, made from the whole of it and the artefa
     "a bit of the seal": lambda whole, digest: bytes([whole[0] ^ 1]) + whole[1:],
     "a bit of the weights": lambda whole, digest: whole[:9000] + bytes([whole[9000] ^ 1]) + whole[9001:],
     "weights that are no numbers": lambda whole, digest: npz(*NO_NUMBERS),
+    "another form under the seal of this one": lambda whole, digest: whole[:32] + npz(*OTHER),
     "the form of another artefact": lambda whole, digest: sealed("0" * 64, npz(*OTHER)),
     "sealed, and no numbers": lambda whole, digest: sealed(digest, npz(*NO_NUMBERS)),
     "sealed, and no scores": lambda whole, digest: sealed(digest, npz(TEN, np.zeros((784, 10)))),
