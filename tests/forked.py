@@ -2,11 +2,14 @@
 
     python tests/forked.py bottle numpy     what `Forks` starts: a program for each request on its stdin
 
-A fork does what `python PROGRAM` does, from the first line of the program to the end of the interpreter; only
-what it imports is there already. Where the start of the interpreter is the point (a variable or an option of
-its own, an open file that it inherits), start a real one.
+A fork does what `python PROGRAM` does, from the first line of the program to its last; only what it imports
+is there already, and nothing is taken apart at the end. Where the start of the interpreter is the point (a
+variable or an option of its own, an open file that it inherits), start a real one.
 """
 
+import atexit
+import contextlib
+import gc
 import importlib
 import json
 import os
@@ -17,7 +20,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
+from typing import NoReturn
 
 
 class Forked:
@@ -88,33 +93,42 @@ class Forks:
 
 
 def fork_for_all(asked: socket.socket) -> dict:
-    """Fork a program for each request, and somebody who tells how it ended; returns in the program alone,
-    with its request."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    """Fork a program for each request, and tell how it ended; returns in the program alone, with its
+    request."""
+    running = {}  # {a file descriptor that can be read once a program ended: its number, and who is told}
     while True:
-        message, (*ends, told), *_ = socket.recv_fds(asked, 1 << 20, 4)
-        if not message:
-            os._exit(0)
-        if os.fork() == 0:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            asked.close()
-            if (program := os.fork()) == 0:
-                os.close(told)
-                for number, end in enumerate(ends):
-                    os.dup2(end, number)
+        ready = select.select([asked, *running], [], [])[0]
+        for end in running.keys() & set(ready):
+            number, told = running.pop(end)
+            status = os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+            with contextlib.suppress(BrokenPipeError):  # of nobody who still wants to know
+                os.write(told, b"%d\n" % status)
+            os.close(told)
+            os.close(end)
+        if asked in ready:
+            message, ends, *_ = socket.recv_fds(asked, 1 << 20, 4)
+            if not message:
+                os._exit(0)
+            number = os.fork()
+            if number == 0:
+                asked.close()
+                for end, (_, told) in running.items():
+                    os.close(end)
+                    os.close(told)
+                for stream, end in enumerate(ends[:3]):
+                    os.dup2(end, stream)
+                for end in ends:
                     os.close(end)
                 return json.loads(message)
-            os.closerange(0, told)
-            os.write(told, b"%d\n" % program)
-            status = os.waitpid(program, 0)[1]
-            os.write(told, b"%d\n" % os.waitstatus_to_exitcode(status))
-            os._exit(0)
-        for end in (*ends, told):
-            os.close(end)
+            *ends, told = ends
+            os.write(told, b"%d\n" % number)
+            running[os.pidfd_open(number)] = number, told
+            for end in ends:
+                os.close(end)
 
 
 def become(words: list[str], env: dict, cwd: str) -> None:
-    """Run the program in this process."""
+    """Do in this process what the program does."""
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
@@ -130,9 +144,35 @@ def become(words: list[str], env: dict, cwd: str) -> None:
         runpy.run_path(words[0], run_name="__main__")
 
 
+def run(program: dict) -> int:
+    """Run the program in this process; returns its exit status."""
+    try:
+        become(**program)
+    except SystemExit as ended:
+        if ended.code is None or isinstance(ended.code, int):
+            return (ended.code or 0) & 255
+        print(ended.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        return 1
+    return 0
+
+
+def leave(status: int) -> NoReturn:
+    """What the end of a Python does, but for taking apart all that was imported: that would cost a start."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
     for module in sys.argv[1:]:
         importlib.import_module(module)
+    gc.freeze()  # or the first collection of each fork would make a copy of nearly all of it
     with socket.socket(fileno=os.dup(0)) as stdin:
         request = fork_for_all(stdin)
-    become(**request)
+    leave(run(request))

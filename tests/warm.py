@@ -11,7 +11,6 @@ the real Python: options other than -m, other variables of AT_START, another use
 starts by itself can be had without a program in between: see forked.py.
 """
 
-import atexit
 import contextlib
 import gc
 import importlib
@@ -28,7 +27,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from forked import become
+from forked import leave, run
 
 # Of kernels and labs, of servers, and of who runs a lab. Nothing of the kit, whose copies differ.
 MODULES = ("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "IPython", "comm", "ipywidgets")
@@ -192,27 +191,5 @@ def begin(streams: list[int], words: list[str], folder: str, environ: dict[str, 
     return {"words": words, "env": environ, "cwd": folder}
 
 
-def run(program: dict) -> int:
-    """Run it; returns its exit status."""
-    try:
-        become(**program)
-    except SystemExit as ended:
-        if ended.code is None or isinstance(ended.code, int):
-            return (ended.code or 0) & 255
-        print(ended.code, file=sys.stderr)
-        return 1
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    status = run(serve(*sys.argv[1:]))
-    # what the end of a Python does, but for taking apart all that was imported: that would cost a start
-    threading._shutdown()
-    atexit._run_exitfuncs()
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(status)
+    leave(run(serve(*sys.argv[1:])))

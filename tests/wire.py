@@ -208,8 +208,8 @@ class Connection:
         self.socket.close()
 
 
-# with what server.py imports
-FORKS = Forks("bottle", "dotenv", "jsonschema_rs", "numpy", "orjson", "waitress.server")
+# with what server.py imports, and what measures it
+FORKS = Forks("bottle", "dotenv", "jsonschema_rs", "numpy", "orjson", "waitress.server", "coverage")
 COVERAGE = {}  # the variables that make a process say what it covered: conftest.py moves them here
 UNMEASURED = {"COVERAGE_PROCESS_CONFIG": None}  # where a disk is broken, and where many reach nothing new
 
