@@ -171,7 +171,8 @@ def leave(status: int) -> NoReturn:
 
 if __name__ == "__main__":
     for module in sys.argv[1:]:
-        importlib.import_module(module)
+        with contextlib.suppress(ImportError):  # a program that needs it will say so
+            importlib.import_module(module)
     gc.freeze()  # or the first collection of each fork would make a copy of nearly all of it
     with socket.socket(fileno=os.dup(0)) as stdin:
         request = fork_for_all(stdin)

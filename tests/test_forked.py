@@ -73,3 +73,8 @@ def test_a_program_whose_end_nobody_waits_for_is_in_no_others_way(tmp_path):
     FORKS.start(tmp_path / "program.py", env={}).told.close()
     for _ in range(2):
         assert FORKS.run(tmp_path / "program.py", env={}, timeout=60).returncode == 0
+
+
+def test_a_module_that_is_not_installed_hinders_no_program_that_does_without(tmp_path):
+    (tmp_path / "program.py").write_text("")
+    assert Forks("no_such_module").run(tmp_path / "program.py", env={}, timeout=60).returncode == 0
