@@ -31,6 +31,8 @@ SLOW = (  # files that boot machines, open browsers, run notebooks or grade; the
 )
 # where the code that the report counts runs in the tests' own process; measuring doubles a test's time
 MEASURED = ("deploy", "test_server", "test_classifier")
+# where servers do what no other does: what all others reach, these have reached
+SERVERS_MEASURED = (*MEASURED, "test_process")
 # files whose tests share nothing
 ALONE = (
     "test_hostile_clients",
@@ -78,13 +80,22 @@ def pytest_collection_modifyitems(config, items):
     them without measuring what they cover."""
     items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
     for item in items:
-        measured = {item.path.stem, item.path.parent.name} & set(MEASURED)
-        if config.pluginmanager.hasplugin("_cov") and not measured:
+        if config.pluginmanager.hasplugin("_cov") and not is_of(item, MEASURED):
             item.add_marker("no_cover")
+
+
+def is_of(item, names: tuple[str, ...]) -> bool:
+    """Whether a test's file or folder is among them."""
+    return bool({item.path.stem, item.path.parent.name} & set(names))
 
 
 def pytest_collection_finish():
     measure_servers_alone()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    wire.measured = is_of(item, SERVERS_MEASURED)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -97,7 +108,7 @@ def pytest_runtest_call():
 
 
 def measure_servers_alone() -> None:
-    """Only the servers that tests/wire.py starts say what they covered: it slows everything else down."""
+    """Only servers that tests/wire.py starts say what they covered: it slows everything else down."""
     measured = [name for name in os.environ if name.startswith(("COVERAGE_", "COV_"))]
     wire.COVERAGE.update({name: os.environ.pop(name) for name in measured})
 

@@ -211,6 +211,7 @@ class Connection:
 # with what server.py imports, and what measures it
 FORKS = Forks("bottle", "dotenv", "jsonschema_rs", "numpy", "orjson", "waitress.server", "coverage")
 COVERAGE = {}  # the variables that make a process say what it covered: conftest.py moves them here
+measured = False  # whether the servers of this test are to say it; conftest.py knows
 UNMEASURED = {"COVERAGE_PROCESS_CONFIG": None}  # where a disk is broken, and where many reach nothing new
 
 
@@ -218,7 +219,8 @@ def environment(settings: dict, server: Path = SERVER) -> dict:
     """A clean environment for a server process. A setting of None is left out. Of a copy of server.py
     nothing is measured: the report does not count it, and it would take nearly twice the processor time."""
     settings = settings if server == SERVER else settings | UNMEASURED
-    wanted = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"} | COVERAGE | SETTINGS | settings
+    said = COVERAGE if measured else {}
+    wanted = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"} | said | SETTINGS | settings
     return {key: value for key, value in wanted.items() if value is not None}
 
 
