@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -380,17 +381,13 @@ def test_a_bit_that_flips_in_a_prepared_form_is_always_noticed(prepared_before):
 def test_a_full_disk_is_no_error_and_nothing_is_left_on_it(prepared_before):
     path, digest, file = prepared_before
     file.unlink()
-    code = f"""if True:
-        import resource, sys
-        from pathlib import Path
-        from models import classifier
-        classifier.MODELS = Path({str(classifier.MODELS)!r})
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))  # no file may grow beyond it
-        print(classifier.load(Path({str(path)!r}), {digest!r}).prepared)"""
-    root = Path(classifier.__file__).parent.parent
-    command = [sys.executable, "-B", "-c", code]
-    ran = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
-    assert (ran.stdout, list(file.parent.iterdir())) == ("True\n", [])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))  # no file may grow beyond it
+    try:
+        assert classifier.load(path, digest).prepared
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(file.parent.iterdir()) == []
 
 
 def test_nobody_else_may_write_where_prepared_forms_are_kept(ten_digits, tmp_path):

@@ -636,10 +636,10 @@ def test_exactly_as_many_as_allowed_pass_under_threads():
     assert sum(admitted) == 100
 
 
-def test_a_million_addresses_do_not_fill_the_table():
+def test_ten_times_as_many_addresses_as_it_holds_do_not_fill_the_table():
     limiter = server.RateLimiter(30, 60)
     largest = 0
-    for number in range(1_000_000):
+    for number in range(10 * limiter.capacity):
         limiter.hit(str(number))
         if number % 1000 == 0:
             largest = max(largest, len(limiter.windows))
