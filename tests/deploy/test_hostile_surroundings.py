@@ -15,6 +15,8 @@ import wire
 from siege import Siege, hung_up
 
 GET = wire.request_bytes("GET", "/nowhere")
+# 400 lines of it are 100 kB: a pipe or a terminal holds 70
+LONG = wire.request_bytes("GET", f"/{'x' * 190}")
 
 # ---- The log --------------------------------------------------------------------------------------------
 
@@ -81,7 +83,6 @@ LOGS = [
 
 @pytest.mark.parametrize("log", LOGS, ids=lambda log: log.__name__.replace("_", " "))
 def test_a_log_that_nobody_reads_holds_up_no_answer_and_no_stop(log, tmp_path):
-    """3,000 lines are three times of what a pipe holds."""
     with socket.create_server(("127.0.0.1", 0)) as listener, log(tmp_path) as (stderr, options):
         start = wire.through_systemd(listener)
         process = subprocess.Popen(
@@ -93,9 +94,9 @@ def test_a_log_that_nobody_reads_holds_up_no_answer_and_no_stop(log, tmp_path):
             **options,
         )
         try:
-            for _ in range(30):
+            for _ in range(4):
                 with wire.Connection(listener.getsockname()) as connection:
-                    connection.send(GET * 100)
+                    connection.send(LONG * 100)
                     assert {connection.read_answer().status for _ in range(100)} == {404}
             with wire.Connection(listener.getsockname()) as connection:
                 assert connection.send(wire.request_bytes()).read_answer().status == 200
@@ -120,8 +121,8 @@ def test_lines_that_were_lost_are_counted():
         os.close(writer)
         try:
             with wire.Connection(listener.getsockname()) as connection:
-                for _ in range(30):
-                    connection.send(GET * 100)
+                for _ in range(4):
+                    connection.send(LONG * 100)
                     assert {connection.read_answer().status for _ in range(100)} == {404}
                 read = pipe.read(2**20)
                 connection.send(GET).read_answer()
@@ -134,7 +135,7 @@ def test_lines_that_were_lost_are_counted():
             process.wait()
     lines = read.decode().splitlines()
     [lost] = re.findall(r" WARNING (\d+) lines of the log were lost", read.decode())
-    assert sum(" GET /nowhere 404 " in line for line in lines) + int(lost) == 3001
+    assert sum(re.search(r" GET /\w+ 404 ", line) is not None for line in lines) + int(lost) == 401
     assert lines[-1].endswith(" INFO stopped")
 
 
