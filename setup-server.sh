@@ -174,9 +174,11 @@ install_python_packages() {
   local files=(requirements.txt) stamp wanted
   if [ "$1" != serve ]; then files+=(requirements-dev.txt); fi
   if [ -z "$KEPT" ]; then
-    say "making .venv with $("$(find_python)" --version)"
+    local python
+    python=$(find_python)
+    say "making .venv with $("$python" --version)"
     rm -rf -- "$VENV"
-    "$(find_python)" -m venv "$VENV"
+    "$python" -m venv "$VENV"
   fi
   # the stamp of an installation names the files that it was made from, so the next run can skip it
   stamp=$VENV/.installed-${files[-1]}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from jupyterlab_server import settings_utils
-from test_setup import ROOT, SETTINGS, prediction, run, serving
+from test_setup import ROOT, SETTINGS, prediction, run, setting
 from tree import copy_of_the_kit, copy_to, from_setup
 
 NOBODY = 65534
@@ -43,6 +43,13 @@ def box(clone):
         path.write_bytes(content)
     for path in (clone / ".venv").glob("lib/python3.*/site-packages/oddity*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def run_part(folder: Path, words: str, **environ) -> subprocess.CompletedProcess:
+    """These words in the place of all that setup-server.sh would do in this folder."""
+    text = (ROOT / "setup-server.sh").read_text(encoding="utf-8")
+    (folder / "part-of-it.sh").write_text(text.replace('\nmain "$@"', f"\n{words}"), encoding="utf-8")
+    return run(folder, script="part-of-it.sh", **environ)
 
 
 def git(folder: Path, *words: str) -> str:
@@ -121,6 +128,9 @@ def wheel(folder: Path) -> None:
         file.writestr("oddity-1.0.dist-info/RECORD", "")
 
 
+INSTALL = "KEPT=yes STEPS=5; install_python_packages serve"
+
+
 @pytest.mark.parametrize("place", ["environment", "configuration"])
 def test_pip_installs_into_venv_whatever_the_machine_says_and_does_not_tell_of_it(box, tmp_path, place):
     wheel(tmp_path)
@@ -131,7 +141,7 @@ def test_pip_installs_into_venv_whatever_the_machine_says_and_does_not_tell_of_i
     else:
         (tmp_path / "pip.conf").write_text("[global]\nuser = true\nrequire-virtualenv = true\n")
         odd |= {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf")}
-    ran = run(box, **LENT, **odd)
+    ran = run_part(box, INSTALL, **LENT, **odd)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "WARNING" not in ran.stdout + ran.stderr
     assert len(list((box / ".venv").glob("lib/python3.*/site-packages/oddity.py"))) == 1
@@ -139,7 +149,7 @@ def test_pip_installs_into_venv_whatever_the_machine_says_and_does_not_tell_of_i
 
 def test_when_pip_fails_its_errors_are_shown_and_not_where_it_looked_in_vain(box, tmp_path):
     (box / "requirements.txt").write_text("oddity==2.0\n")
-    ran = run(box, **LENT, PIP_NO_INDEX="1", PIP_FIND_LINKS=f"{tmp_path} /nowhere")
+    ran = run_part(box, INSTALL, **LENT, PIP_NO_INDEX="1", PIP_FIND_LINKS=f"{tmp_path} /nowhere")
     assert ran.returncode == 1
     assert "ERROR: No matching distribution found for oddity==2.0" in ran.stderr
     assert "/nowhere" not in ran.stderr
@@ -151,9 +161,7 @@ def test_the_many_packages_of_the_labs_are_installed_by_a_newer_pip_which_comes_
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / ".venv").mkdir()
     said = f'run_pip() {{ echo "pip $*"; }}; KEPT=yes STEPS=5; install_python_packages {mode}'
-    script = (ROOT / "setup-server.sh").read_text().replace('\nmain "$@"', f"\n{said}")
-    (tmp_path / "setup-server.sh").write_text(script)
-    called = [line for line in run(tmp_path).stdout.splitlines() if line.startswith("pip ")]
+    called = [line for line in run_part(tmp_path, said).stdout.splitlines() if line.startswith("pip ")]
     newer = re.findall(r"^pip==[0-9.]+", (ROOT / "requirements-dev.txt").read_text(), re.M)
     lists = {"serve": ["requirements.txt"], "labs": [*newer, "-r requirements-dev.txt"]}[mode]
     assert len(newer) == 1 and all(line.endswith(name) for line, name in zip(called, lists, strict=True))
@@ -219,10 +227,11 @@ def test_the_printed_line_is_that_of_the_readme_from_any_folder(box):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::", "localhost"])
-def test_the_printed_line_is_answered_wherever_the_server_listens_and_past_a_proxy(box, host):
-    nobody = "http://127.0.0.1:9"
-    with serving(box, HOST=host, **LENT) as line:
-        assert prediction(line, env=os.environ | LENT | {"http_proxy": nobody, "all_proxy": nobody}) == "7"
+def test_the_printed_line_is_answered_wherever_the_server_listens_and_past_a_proxy(box, start_server, host):
+    port = start_server(HOST=host, SECRET_API_KEY=setting(box, "SECRET_API_KEY")).address[1]
+    said = run_part(box, 'read_env; what_next "ask it:"', HOST=host, PORT=str(port), **LENT)
+    line, nobody = said.stdout.partition("ask it:")[2], "http://127.0.0.1:9"
+    assert prediction(line, env=os.environ | LENT | {"http_proxy": nobody, "all_proxy": nobody}) == "7"
 
 
 # In a network of its own: the service listens on HOST alone, and setup-server.sh on prod waits for it.
