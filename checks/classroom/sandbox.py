@@ -63,7 +63,7 @@ def in_fresh_network(argv: Sequence[str]) -> list[str]:
     """The command, in a network namespace of its own with nothing but lo, which is up.
     Raises SandboxError where a tool is missing."""
     _find("unshare", "ip")
-    apart = ["--net"] if _is_root() else ["--user", "--map-root-user", "--net"]
+    apart = ["--net"] if is_root() else ["--user", "--map-root-user", "--net"]
     return ["unshare", *apart, "--", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *map(str, argv)]
 
 
@@ -96,7 +96,7 @@ class Sandbox:
         with contextlib.ExitStack() as opening:
             lock = None
             self.user = FIRST_USER
-            if _is_root():
+            if is_root():
                 self.user, lock = _take_a_user()
                 opening.callback(os.close, lock)
             self._settings = Path(tempfile.mkdtemp(prefix="pixelwise-sandbox-"))
@@ -169,7 +169,7 @@ class Sandbox:
         if info is not None:
             argv += ["--info-fd", str(info)]
         become = []
-        if _is_root():
+        if is_root():
             become = ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"]
             become += ["--no-new-privs", "--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all"]
         limited = ["prlimit", f"--nproc={self.limits.processes}", f"--nofile={self.limits.files}"]
@@ -182,7 +182,7 @@ class Sandbox:
         """bubblewrap's options: what there is inside."""
         options = ["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
         options += ["--die-with-parent", "--new-session", "--hostname", "sandbox"]
-        if _is_root():  # no user namespace: the user may be unable to reach the interpreter (/root/.pyenv)
+        if is_root():  # no user namespace: the user may be unable to reach the interpreter (/root/.pyenv)
             options += ["--cap-drop", "ALL"]
             for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP"):
                 options += ["--cap-add", capability]
@@ -347,7 +347,7 @@ class Running:
 _launcher = ThreadPoolExecutor(1, "sandbox")
 
 
-def _is_root() -> bool:
+def is_root() -> bool:
     """Whether this process can become any user: not so for the root of a user namespace."""
     if os.geteuid():
         return False

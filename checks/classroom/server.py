@@ -18,6 +18,7 @@ WARM_SECONDS = 10  # for the first answer
 QUICK_SECONDS = 1  # whose first answer takes longer is not started again: the next ones would be as slow
 LOG = 64 * 1024  # characters of the server's output that are kept, of each start
 START_SECONDS = 60  # for a server to listen, on a machine that starts many
+LOOK_SECONDS = 1  # between two looks at all ports: the kernel takes 10 ms for one
 ELSEWHERE_SECONDS = 5  # for which a server that listens on another port is waited for
 
 
@@ -70,12 +71,14 @@ class Served:
 
 def wait_for(running) -> None:
     """Wait until the server listens; nothing is sent, so that no request is counted. Raises CannotGrade."""
-    deadline = time.monotonic() + START_SECONDS
+    deadline, look = time.monotonic() + START_SECONDS, time.monotonic() + LOOK_SECONDS
     while time.monotonic() < deadline and not running.ended:
         with contextlib.suppress(OSError), socket.create_connection((HOST, PORT), 1):
             return
-        if listening():
-            deadline = min(deadline, time.monotonic() + ELSEWHERE_SECONDS)
+        if time.monotonic() > look:
+            look = time.monotonic() + LOOK_SECONDS
+            if listening():
+                deadline = min(deadline, time.monotonic() + ELSEWHERE_SECONDS)
         running.wait(0.1)
     words = running.output.strip().splitlines() or ["it printed nothing"]
     if running.ended and "EOFError" in running.output:

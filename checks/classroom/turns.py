@@ -16,6 +16,7 @@ SECONDS = 10  # for which somebody slow may keep others waiting
 ASKED_PER_CORE = 2  # one submission's server works while another one's grader does
 LABS_PER_CORE = 1.5  # a lab waits a third of its time for the servers that it starts and asks
 UNDER_WAY_PER_CORE = 64  # starting, asking and stopping so many takes longer than any of them waits
+MOST_UNDER_WAY = 300  # each has three open files, of the 1,024 that a process usually may have
 MEMORY_EACH = 256 << 20  # bytes that a submission's server and its grader use together, usually less
 
 
@@ -34,7 +35,7 @@ def memory_available() -> int:
 
 def default_jobs() -> int:
     """How many submissions are under way at once: nearly all of them wait, so as memory allows."""
-    return max(1, min(UNDER_WAY_PER_CORE * cores(), memory_available() // MEMORY_EACH))
+    return max(1, min(MOST_UNDER_WAY, UNDER_WAY_PER_CORE * cores(), memory_available() // MEMORY_EACH))
 
 
 def there_is_room() -> bool:

@@ -9,18 +9,17 @@ import platform
 import select
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 import uuid
 from pathlib import Path
 
+from checks.classroom.forks import Grader, start_grader
 from checks.classroom.handed_in import HandedIn
 from checks.classroom.one import TIME_IS_UP, asked, left_out, over_its_limit, wanted_of
 from checks.classroom.outdated import LABS, grader_digests, outdated, seed_of
 from checks.classroom.records import record_of
-from checks.classroom.sandbox import in_fresh_network
 from checks.classroom.turns import there_is_room
 from checks.kit import core
 from checks.report.model import TITLES, is_lab
@@ -29,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TRIES = 2  # a grader that was killed may have been killed by accident
 LAST_WORDS = 30  # seconds in which a grader whose time is up tells what it has found out
 GRACE = 5  # seconds in which a grader that is told to stop clears up
-CHILD = "import sys; from checks.classroom import one; sys.exit(one.main())"
+BROKE = "the grader itself broke: tell its authors, with server.log"
 STOP = threading.Event()  # set: the graders under way end, and none is started
 LIVE: dict[str, dict] = {}  # what those under way are at, for the live table: {name: progress}
 
@@ -98,19 +97,15 @@ def grade(task: dict) -> dict | None:
 def _in_a_process(task: dict) -> tuple[dict | None, dict | None]:
     """The record that a process tells, or that of its time limit; else, of one that broke or was killed."""
     scratch = Path(tempfile.gettempdir(), f"pixelwise-grade-{uuid.uuid4().hex}")
-    task = task | {"parent": os.getpid(), "scratch": str(scratch)}
+    task = task | {"scratch": str(scratch)}
     began, progress = time.monotonic(), {"at": "waits for a processor", "began": time.monotonic()}
     LIVE[task["name"]] = progress
     known: list[core.Result] = []
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            in_fresh_network([sys.executable, "-c", CHILD]),
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            start_new_session=True,  # Ctrl-C is for this process alone, which then ends the others
-        )
+        try:
+            process = start_grader(errors)
+        except OSError as problem:
+            return None, record_of(task, BROKE, str(problem), log=told_in(errors), again=True)
         try:
             with contextlib.suppress(BrokenPipeError), process.stdin:
                 process.stdin.write(pickle.dumps(task))
@@ -122,15 +117,19 @@ def _in_a_process(task: dict) -> tuple[dict | None, dict | None]:
             why, detail = over_its_limit(task["seconds"], known), f"it was at: {progress['at']}"
             results = [*known, *left_out(known, wanted_of(task), why)]
             return record_of(task, why, detail, results=results, graded=bool(asked(known))), None
-        errors.seek(max(0, errors.seek(0, io.SEEK_END) - 4000))
-        text = errors.read().decode("utf-8", "replace")
-        last = (text.strip().splitlines() or [f"exit status {process.returncode}"])[-1]
-        why = "the grader itself broke: tell its authors, with server.log"
-        return record, record_of(task, why, last, log=text, again=True)
+        text = told_in(errors)
+        last = (text.strip().splitlines() or ["it was killed"])[-1]
+        return record, record_of(task, BROKE, last, log=text, again=True)
+
+
+def told_in(errors) -> str:
+    """What stands at the end of a grader's stderr."""
+    errors.seek(max(0, errors.seek(0, io.SEEK_END) - 4000))
+    return errors.read().decode("utf-8", "replace")
 
 
 def _listen(
-    process: subprocess.Popen, progress: dict, known: list[core.Result], deadline: float
+    process: Grader, progress: dict, known: list[core.Result], deadline: float
 ) -> tuple[dict | None, bool]:
     """Follow what the process tells, until it tells the record: (record, False); results go to known.
     (None, True): it is late, although it was told; (None, False): it ended, or was told to."""
@@ -161,7 +160,7 @@ def _listen(
             progress.update(told)
 
 
-def _end(process: subprocess.Popen) -> None:
+def _end(process: Grader) -> None:
     """End it, kindly if it lets us: it then clears up."""
     process.stdout.close()
     if process.poll() is None:

@@ -94,7 +94,8 @@ def test_labs_and_checks_wait_for_places_of_their_own():
 
 
 @pytest.mark.parametrize(
-    ("cores", "gigabytes", "jobs"), [(2, 24, 96), (2, 64, 128), (1, 2, 8), (4, 0.1, 1), (64, 8, 32)]
+    ("cores", "gigabytes", "jobs"),
+    [(2, 24, 96), (2, 64, 128), (1, 2, 8), (4, 0.1, 1), (64, 8, 32), (64, 500, 300)],
 )
 def test_memory_decides_how_many_are_under_way(monkeypatch, cores, gigabytes, jobs):
     monkeypatch.setattr(turns, "cores", lambda: cores)

@@ -153,7 +153,10 @@ def child(tmp_path, monkeypatch):
     monkeypatch.setattr(worker.tempfile, "tempdir", str(tmp_path))
 
     def run(program: str, **more) -> dict:
-        monkeypatch.setattr(worker, "CHILD", CHILD + program)
+        command = [sys.executable, "-c", CHILD + program]
+        pipes = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+        start = lambda errors: subprocess.Popen(command, stderr=errors, **pipes)  # noqa: E731
+        monkeypatch.setattr(worker, "start_grader", start)
         record = worker.grade(task(**more))
         assert list(tmp_path.glob("pixelwise-*")) == [], "what it leaves behind"
         return record
