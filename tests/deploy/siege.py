@@ -72,7 +72,7 @@ class Siege:
         return time.monotonic() - began
 
     def good_client(self) -> None:
-        while not self.over.wait(0.02):
+        while not self.over.wait(0.05):
             try:
                 if took := self.ask():
                     self.answers.append(took)
