@@ -7,6 +7,7 @@ which the report makes its evidence and its curl line, without the key.
 
 import contextlib
 import http.client
+import io
 import ipaddress
 import json
 import math
@@ -14,7 +15,6 @@ import random
 import re
 import socket
 import ssl
-import threading
 import time
 from urllib.parse import urlsplit
 
@@ -257,20 +257,10 @@ class Api:
         )
         source = (self.source, 0) if self.source else None
         connection = connection_class(self.host, self.port, timeout=seconds, source_address=source)
-        over, sockets = threading.Event(), []
-
-        def hang_up():
-            over.set()
-            for one in sockets:
-                with contextlib.suppress(OSError):
-                    one.shutdown(socket.SHUT_RDWR)
-
-        alarm = threading.Timer(seconds, hang_up)
-        alarm.daemon = True
-        alarm.start()
+        end = time.monotonic() + seconds
         try:
             connection.connect()
-            sockets.append(connection.sock)
+            incoming = Incoming(connection.sock, end)
             try:
                 connection.putrequest(method, path, skip_host="Host" in headers, skip_accept_encoding=True)
                 for name, value in headers.items():
@@ -284,11 +274,10 @@ class Api:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 if body:  # a server may answer (413) before it has read everything
                     connection.send(body)
-            response = connection.getresponse()
+            response = http.client.HTTPResponse(incoming, method=method)
+            response.begin()
             # http.client reads no body after HEAD; what a server sends there all the same, we want to see
             content = response.fp.read(100) if method == "HEAD" else response.read(MAX_BODY + 1)
-            if over.is_set():
-                raise TimeoutError
             if method != "HEAD" and response.length and len(content) <= MAX_BODY:
                 raise http.client.IncompleteRead(content)
             if len(content) > MAX_BODY:
@@ -297,12 +286,31 @@ class Api:
         except TimeoutError:
             raise NoAnswer(f"no whole answer within {seconds} s") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
-            if over.is_set():
-                raise NoAnswer(f"no whole answer within {seconds} s") from None
             raise no_answer(error) from None
         finally:
-            alarm.cancel()
             connection.close()
+
+
+class Incoming(io.RawIOBase):
+    """What a socket receives until a moment of the monotonic clock: a timeout of the socket counts anew for
+    every byte that drips. Raises TimeoutError."""
+
+    def __init__(self, sock: socket.socket, end: float):
+        self.sock, self.end = sock, end
+
+    def makefile(self, _) -> io.BufferedReader:
+        """As http.client asks a socket for a file."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.sock.settimeout(left)
+        return self.sock.recv_into(buffer)
 
 
 def no_answer(error: Exception) -> NoAnswer:

@@ -5,6 +5,7 @@ the server keeps its promise, and raises Failed, with what was expected and rece
 raises CannotCheck when it found out nothing: that is never graded as wrong.
 """
 
+import functools
 import inspect
 import random
 import re
@@ -55,6 +56,11 @@ class Check:
     @property
     def milestone(self) -> str:
         return self.name.partition(".")[0]
+
+    @functools.cached_property
+    def takes(self) -> tuple[str, ...]:
+        """What it is given: the names of its arguments."""
+        return tuple(inspect.signature(self.function).parameters)
 
 
 def points(number: float, *, stretch: bool = False):
@@ -241,11 +247,10 @@ class Session:
             needed = self.run(name)
             if needed.status != PASSED:
                 return f'it needs "{needed.sentence}", which {_verb(needed.status)}'
-        for argument in inspect.signature(check.function).parameters:
+        for argument in check.takes:
             if self.given.get(argument) is None:
                 return MISSING[argument]
-        asks_the_server = "api" in inspect.signature(check.function).parameters
-        return self.gone if asks_the_server and not check.last else ""
+        return self.gone if "api" in check.takes and not check.last else ""
 
     def _run(self, check: Check) -> Result:
         """Run it; again, where it did not pass while this machine stood still, which is nobody's fault."""
@@ -271,9 +276,8 @@ class Session:
         return first
 
     def _attempt(self, check: Check) -> Result:
-        names = inspect.signature(check.function).parameters
         random.seed(f"{self.seed} {check.name}")  # the same choices in every run with this seed
-        arguments = {name: self.given[name] for name in names}
+        arguments = {name: self.given[name] for name in check.takes}
         for value in arguments.values():
             if hasattr(value, "begin"):
                 value.begin(check)

@@ -4,7 +4,6 @@ pytest (conftest.py), the labs (`run`) and whoever grades a class use the same S
 """
 
 import importlib
-import inspect
 import os
 import random
 import re
@@ -133,5 +132,5 @@ def planned(checks: list[Check], given: dict, milestones: tuple[str, ...] = ()) 
         fourth = given.get("api") and documented(given["api"])
         milestones = ("m1", "m2", "m3", "m4", *(["m5"] if fourth else []))
     checks = [check for check in checks if check.milestone in milestones]
-    able = [check for check in checks if set(inspect.signature(check.function).parameters) <= given.keys()]
+    able = [check for check in checks if given.keys() >= set(check.takes)]
     return applying(able, given)

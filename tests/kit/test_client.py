@@ -1,5 +1,6 @@
 """checks/kit/client.py asks and survives any answer; exchange.py and expect.py tell of it."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -17,8 +18,9 @@ from checks.kit.exchange import Answer, Exchange, printable
 KEY = "aB3-the-key-of-the-tests-Zy9"
 
 
-def answering(data: bytes):
-    """The address of a server that reads a request and sends these bytes, to every client."""
+def answering(data: bytes, drops: bytes = b""):
+    """The address of a server that reads a request and sends these bytes, to every client; and then the
+    drops, one by one."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve():
@@ -27,9 +29,12 @@ def answering(data: bytes):
                 connection, _ = listener.accept()
             except OSError:
                 return
-            with connection:
+            with connection, contextlib.suppress(OSError):
                 connection.recv(65536)
                 connection.sendall(data)
+                for drop in drops:
+                    time.sleep(0.1)
+                    connection.sendall(bytes([drop]))
 
     threading.Thread(target=serve, daemon=True).start()
     return listener, f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -53,6 +58,20 @@ def test_what_is_no_answer_is_named(data, told):
     api = client.Api(url, KEY, wait=lambda seconds: None)
     with listener, pytest.raises(core.CannotCheck, match=told):  # Gone: /health gives none either
         api.get("/health")
+
+
+@pytest.mark.parametrize(
+    "data, drops",
+    [
+        (b"", b"HTTP/1.1 200 OK\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n", b" " * 20),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n1\r\n \r\n0\r\n\r\n"),
+    ],
+)
+def test_an_answer_that_drips_gets_no_more_time_than_another(data, drops):
+    listener, url = answering(data, drops)
+    with listener, pytest.raises(client.NoAnswer, match="no whole answer within 0.5 s"):
+        client.Api(url, KEY)._talk("GET", "/health", None, {}, 0.5)
 
 
 def test_an_answer_after_head_that_has_a_body_is_seen():
