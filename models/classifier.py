@@ -77,7 +77,7 @@ def classify_batch(images: np.ndarray) -> list[dict]:
     """Classify N pictures with the artefact that the environment's MODEL_PATH names, else the one that
     ships; it is loaded at the first call. See `Classifier.classify_batch`; raises ArtefactError too."""
     path = MODELS.parent / os.environ.get("MODEL_PATH", DEFAULT_ARTEFACT)
-    return _load_once(path, os.environ.get("MODEL_SHA256") or listed_digest(path)).classify_batch(images)
+    return _load_once(path, os.environ.get("MODEL_SHA256")).classify_batch(images)
 
 
 def load(path: Path, sha256: str) -> Classifier:
@@ -107,7 +107,9 @@ def load(path: Path, sha256: str) -> Classifier:
     return Classifier(classes.tolist(), functools.partial(_forward, layers), prepared=True)
 
 
-_load_once = functools.cache(load)
+@functools.cache
+def _load_once(path: Path, sha256: str | None) -> Classifier:
+    return load(path, sha256 or listed_digest(path))
 
 
 def listed_digest(path: Path) -> str:
