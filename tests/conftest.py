@@ -13,6 +13,7 @@ import warm
 import wire
 from xdist.scheduler import LoadScopeScheduling
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as server.py: side by side its threads cost twice
 os.environ["PIXELWISE_PROGRESS"] = ""  # what passes in a test is no progress of whoever runs it
 # what a test starts can be stopped with Ctrl-C, also where the tests themselves run in the background
 signal.signal(signal.SIGINT, signal.default_int_handler)
