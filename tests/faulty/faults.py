@@ -1070,7 +1070,8 @@ class _(HalfAWindow):
 class _(Service):
     def count(self, client):
         used, end = super().count(client)
-        self.windows[client] = (used, end + 3600)
+        with self.lock:  # others may have counted since
+            self.windows[client] = (self.windows[client][0], end + 3600)
         return used, end
 
     def retry_after(self, seconds):
