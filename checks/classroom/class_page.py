@@ -3,6 +3,7 @@
 import statistics
 from collections import Counter
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -120,6 +121,7 @@ def _tally(graded: list[dict]) -> dict[str, dict]:
     return {name: tally[name] for name in in_order(tally)}
 
 
+@cache
 def _sentences() -> dict[str, tuple[str, str]]:
     """{check: (number, sentence)}."""
     checks = all_checks()

@@ -17,7 +17,7 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from checks.course.overrides import decided
@@ -42,6 +42,7 @@ class BadMark(Exception):
     """What was sent is no mark; the message says what is wrong with it."""
 
 
+@cache
 def questions() -> dict[str, dict]:
     """What is read by hand: {"05.reflection-1": {"name", "points", "rubric": [[points, words]], "model"}}."""
     return tomllib.loads(RUBRIC.read_text(encoding="utf-8"))

@@ -196,6 +196,15 @@ class Roster:
 
     def whose(self, submission: str) -> tuple[Student, ...]:
         """The student of a submission with this name, or the members of its group. Raises Unclear."""
+        if submission not in self._whose:  # asked a few times for each, and each compares it with everybody
+            self._whose[submission] = self._search(submission)
+        return self._whose[submission]
+
+    @cached_property
+    def _whose(self) -> dict[str, tuple[Student, ...]]:
+        return {}
+
+    def _search(self, submission: str) -> tuple[Student, ...]:
         if submission in self.known:
             return self.called(self.known[submission])
         # the number behind a name of several words is Moodle's, and another one in each assignment

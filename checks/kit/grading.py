@@ -8,6 +8,7 @@ import os
 import random
 import re
 from collections.abc import Iterable
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 
@@ -27,6 +28,11 @@ def all_checks() -> list[Check]:
 
     They are found as pytest finds them, by the names of their files: what a check is made of imports none.
     """
+    return list(_found())
+
+
+@cache
+def _found() -> list[Check]:
     found = []
     for files in MILESTONES.values():
         found += checks_of(*(importlib.import_module(f"checks.{file.stem}") for file in files))
