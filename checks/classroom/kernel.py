@@ -20,6 +20,9 @@ from checks.classroom import plain
 START_SECONDS = 60  # a busy machine takes its time
 MESSAGE = 4 << 20  # bytes: a kernel that sends more is no longer connected
 ODD = 1000  # replies to nobody's question that are passed over
+# No debugger: nobody uses it there, and to import it takes longer than all the rest
+NO_DEBUGGER = 'import sys; sys.modules["debugpy"] = None'
+LAUNCHER = f'{NO_DEBUGGER}; import runpy; runpy.run_module("ipykernel_launcher", run_name="__main__")'
 
 
 class Dead(Exception):
@@ -62,12 +65,10 @@ class Kernel:
 
     def _spec(self) -> Path:
         """A kernel that Jupyter starts out here and that runs in the sandbox."""
-        start = (
-            f'cd labs && exec "{sys.executable}" -m ipykernel_launcher --HistoryManager.enabled=False -f "$0"'
-        )
+        start = f'cd labs && exec "{sys.executable}" -c "$1" --HistoryManager.enabled=False -f "$0"'
         environ = self.sandbox.environment({"IPYTHONDIR": "/tmp/ipython"})
         argv = ["env", "-i", *(f"{name}={value}" for name, value in environ.items())]
-        argv += self.sandbox.command(["sh", "-c", start, "{connection_file}"])
+        argv += self.sandbox.command(["sh", "-c", start, "{connection_file}", LAUNCHER])
         # Jupyter writes the file with the kernel's ports and key for itself alone
         argv = ["sh", "-c", 'chmod 644 "$0" && exec "$@"', "{connection_file}", *argv]
         spec = {"argv": argv, "display_name": "PixelWise", "language": "python", "interrupt_mode": "message"}

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from checks.classroom import exercises
 from checks.classroom.cells import matched
+from checks.classroom.kernel import NO_DEBUGGER
 from checks.classroom.labs import to_run
 from checks.classroom.limits import Limits
 from checks.classroom.rebuild import (
@@ -40,6 +41,10 @@ MEMORY = 4 << 30  # bytes of the process that talks to the kernels: they may sen
 # What each kernel, and who talks to it, imports first
 IMPORTED = ("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "ipywidgets", "anywidget")
 IMPORTED += ("jupyter_client.manager", "jupyter_client.blocking", "requests", "jsonschema", "numpy", "dotenv")
+# and each kernel as it starts
+IMPORTED += ("ipykernel.debugger", "IPython.core.debugger", "IPython.core.completerlib", "psutil", "sqlite3")
+IMPORTED += ("IPython.core.oinspect", "IPython.core.logger", "IPython.extensions.storemagic")
+IMPORTED += ("tornado.platform.asyncio",)
 
 
 def rerun(root: Path, instructor: Path, limits: Limits, out: Path, seconds: float = 540) -> dict:
@@ -179,7 +184,8 @@ def compile_once() -> None:
     if any(os.access(path.parent, os.W_OK) for path in missing):
         environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        subprocess.run([sys.executable, "-c", f"import {', '.join(IMPORTED)}"], env=environ, **quiet)
+        program = f"{NO_DEBUGGER}; import {', '.join(IMPORTED)}"
+        subprocess.run([sys.executable, "-c", program], env=environ, **quiet)
 
 
 def run(task: dict, scratch: Path, instructor: Path, seconds: float) -> dict[tuple[str, str], dict]:

@@ -21,6 +21,7 @@ from bench import grading as bench
 from checks import grade
 from checks.classroom import gradebook, notebooks, records
 from checks.classroom.cells import tags
+from checks.classroom.kernel import NO_DEBUGGER
 from checks.classroom.labs import only_shows, to_run
 from checks.classroom.sandbox import in_fresh_network
 from checks.editions.walk import fill
@@ -331,3 +332,21 @@ def test_what_every_kernel_imports_is_compiled_before_and_once(tmp_path, monkeyp
     assert made == ["__init__", "more"]
     monkeypatch.setattr(notebooks.sys, "executable", tmp_path / "no python")
     notebooks.compile_once()
+
+
+STARTS = """
+known = set(sys.modules)
+from ipykernel.kernelapp import IPKernelApp
+IPKernelApp.instance().initialize(["-f", sys.argv[1]])
+known -= {name for name in known if name.startswith("debugpy.")}
+more = [sys.modules[name].__spec__ for name in set(sys.modules) - known]
+print("more:", *(spec.name for spec in more if spec and spec.cached), file=sys.__stdout__, flush=True)
+__import__("os")._exit(0)
+"""
+
+
+def test_a_kernel_imports_nothing_that_was_not_compiled_before_and_no_debugger(tmp_path):
+    program = f"{NO_DEBUGGER}; import {', '.join(notebooks.IMPORTED)}\n{STARTS}"
+    command = [sys.executable, "-c", program, tmp_path / "kernel.json"]
+    started = subprocess.run(command, env=os.environ | {"IPYTHONDIR": str(tmp_path)}, capture_output=True)
+    assert started.stdout.splitlines()[-1] == b"more:", started.stderr
