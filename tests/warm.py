@@ -33,7 +33,16 @@ from forked import leave, run
 MODULES = ("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "IPython", "comm", "ipywidgets")
 MODULES += ("numpy", "requests", "dotenv", "jsonschema", "jsonschema_rs", "orjson", "bottle", "waitress")
 MODULES += ("pytest", "nbformat.v4", "jupyter_client.manager", "jupyter_client.blocking", "rich.console")
+# and what a kernel imports only as it starts
+MODULES += (
+    "ipykernel.debugger",
+    "IPython.core.debugger",
+    "IPython.core.completerlib",
+    "IPython.core.oinspect",
+)
+MODULES += ("IPython.core.logger", "IPython.extensions.storemagic", "tornado.platform.asyncio", "psutil")
 
+QUIET = ("--HistoryManager.enabled=False",)  # its file would be the developer's
 AT_START = ("PYTHON", "OPENBLAS_CORETYPE")  # variables that count when Python starts, or imports numpy
 
 # _socket and _signal: what their modules add costs more than all the rest
@@ -91,7 +100,7 @@ class Python:
             file.chmod(0o755)
         spec = self.kernels / "kernels" / "python3" / "kernel.json"
         spec.parent.mkdir(parents=True)
-        argv = [str(self.program), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        argv = [str(self.program), "-m", "ipykernel_launcher", *QUIET, "-f", "{connection_file}"]
         told = {"argv": argv, "display_name": "Python 3 (ipykernel)", "language": "python"}
         # the group that a signal would reach is that of the program, and not of the kernel
         spec.write_text(json.dumps(told | {"interrupt_mode": "message"}))
@@ -116,6 +125,7 @@ class Python:
 
 def serve(address: str, program: str) -> dict:
     """Fork until stdin is closed. Returns in each fork: what to run."""
+    sys.modules["debugpy"] = None  # nobody looks for bugs there: half of the time in which a kernel starts
     for module in MODULES:
         importlib.import_module(module)
     assert threading.active_count() == 1, "what is forked has only the thread that forks"
