@@ -16,6 +16,7 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -328,7 +329,11 @@ class Server(ThreadingHTTPServer):
     def __init__(self, service: Service):
         super().__init__(("127.0.0.1", 0), Handler)
         self.service = service
-        self.threads = ThreadPoolExecutor(200)  # for each request a new one would cost more than its answer
+
+    @cached_property
+    def threads(self) -> ThreadPoolExecutor:
+        """For each request a new one would cost more than its answer."""
+        return ThreadPoolExecutor(200)
 
     def process_request(self, request, client_address):
         if self.service.one_at_a_time:
