@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from lent import keep_venv, with_venv
 from tree import copy_to
 
 from checks import test_m4_machine, test_m4_unit
@@ -25,7 +26,7 @@ BOX = ROOT / "deploy" / "box" / "box"
 BOXES = Path("/var/lib/pixelwise-box/boxes")
 PROD = "ssh://produser@192.168.56.11"
 REPOSITORY = f"{PROD}/srv/git/pixelwise.git"
-LANES = 3  # boxes side by side: most of a check is waiting
+LANES = 2  # boxes side by side: most of a check is waiting, but each takes its set-up
 CHECKS = {check.name.removeprefix("m4."): check for check in checks_of(test_m4_machine, test_m4_unit)}
 ONLINE = [name for name, check in CHECKS.items() if "prod" in inspect.signature(check.function).parameters]
 DRILLS = ("the service is back after kill 9", "a stop stays a stop", "the service is back after a reboot")
@@ -199,7 +200,7 @@ class Machine:
     def __init__(self, name: str):
         self.name, self.grader = name, None
 
-    def box(self, *words: str, given: str | None = None, status=(0,)) -> str:
+    def box(self, *words: str, given: str | None = None, status=(0,), **environ) -> str:
         """Run a command of `box`; what it prints. Another status fails with what it said."""
         done = subprocess.run(
             [BOX, "--name", self.name, *words],
@@ -207,6 +208,7 @@ class Machine:
             input=given or "",
             capture_output=True,
             text=True,
+            env=os.environ | environ,
             timeout=600,  # the first `up` builds the image; and a set-up may take long beside other work
         )
         told = (
@@ -215,23 +217,13 @@ class Machine:
         assert done.returncode in status, told
         return done.stdout
 
-    def deploy(self, repository: Path, like: "Machine | None" = None) -> None:
-        """As the course does, from an empty machine, or with the .venv of one like it; then keep what `mend`
-        needs."""
-        self.box("up")
-        if like:
-            self.take_venv(like.name)
+    def deploy(self, repository: Path) -> None:
+        """As the course does, with the .venv of a machine before it; then keep what `mend` needs."""
+        self.box("up", **with_venv())
         self.box("shell", "--", "git", "-C", str(repository), "push", "-q", REPOSITORY, "main")
         self.box("ssh", "--", "cd /opt/pixelwise && git pull -q && bash setup-server.sh")
+        keep_venv(self.name)
         self.as_root(KEEP)
-
-    def take_venv(self, other: str) -> None:
-        """What pip took long to make on another machine serves on this one too."""
-        made = BOXES / other / "upper/opt/pixelwise"
-        take = [BOX, "--name", self.name, "ssh", "--", "tar -x -C /opt/pixelwise"]
-        with subprocess.Popen(["tar", "-c", "-C", made, ".venv"], stdout=subprocess.PIPE) as pack:
-            subprocess.run(take, stdin=pack.stdout, check=True, timeout=600)
-        assert pack.returncode == 0
 
     def as_root(self, script: str) -> None:
         self.box("ssh", "--", "sudo bash -s", given=script)
@@ -320,8 +312,8 @@ def outcome(request, tmp_path_factory):
         finally:
             idle.put(machine)
 
-    def prepare(machine, like=None):
-        machine.deploy(repository, like)
+    def prepare(machine):
+        machine.deploy(repository)
         idle.put(machine)
 
     pool = ThreadPoolExecutor(LANES)
@@ -329,7 +321,7 @@ def outcome(request, tmp_path_factory):
         repository = commit_of_this_folder(tmp_path_factory.mktemp("dev"))
         first, *others = machines
         prepare(first)
-        for prepared in [pool.submit(prepare, machine, first) for machine in others]:
+        for prepared in [pool.submit(prepare, machine) for machine in others]:
             prepared.result()
         futures = {job: pool.submit(work, job) for job in jobs}
         yield lambda job: futures[job].result()

@@ -1,4 +1,5 @@
-"""A Debian 13 as prod: the deployment, the drills' short list, and all of m4, on one box.
+"""A Debian 13 as prod: the deployment (its .venv is lent: see lent.py), the drills' short list, and all of
+m4, on one box.
 
 That needs root and the packages that `box` names; without them these tests fail, and say which.
 """
@@ -6,6 +7,7 @@ That needs root and the packages that `box` names; without them these tests fail
 import os
 
 import pytest
+from lent import keep_venv, with_venv
 from test_box_m4 import CHECKS, Machine
 from test_drills import ROOT, drills, titles
 
@@ -17,8 +19,9 @@ NAME = f"debian13-prod-{os.getpid()}"
 @pytest.fixture(scope="module")
 def rows():
     try:
-        found, said = drills(ROOT, "--short", "--keep", "--name", NAME, SUITE="trixie")
+        found, said = drills(ROOT, "--short", "--keep", "--name", NAME, **with_venv("trixie"))
         print(said)
+        keep_venv(NAME, "trixie")
         yield found
     finally:
         Machine(NAME).box("destroy")

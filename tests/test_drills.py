@@ -9,7 +9,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_box_m4 import BOXES, Machine
+from lent import keep_venv, with_venv
+from test_box_m4 import Machine
 from tree import copy_to
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,6 +47,7 @@ def rows():
     try:
         found, said = drills(ROOT, "--keep", "--name", NAME)
         print(said)
+        keep_venv(NAME)
         yield found
     finally:
         Machine(NAME).box("destroy")
@@ -72,11 +74,8 @@ def test_a_unit_that_does_not_hold_what_it_should_is_noticed(tmp_path):
     subprocess.run(["git", "init", "-q", tmp_path], check=True)
     machine = Machine(f"{NAME}-unit")
     try:
-        if (BOXES / NAME).exists():  # from the drills above
-            machine.box("up")
-            machine.take_venv(NAME)
         words = ("kill -9", "SIGSTOP", "bad setting", "exit 0")
-        rows, said = drills(tmp_path, "--name", machine.name, *words)
+        rows, said = drills(tmp_path, "--name", machine.name, *words, **with_venv())
     finally:
         machine.box("destroy")
     went_well = {title for title, row in rows.items() if row["ok"]}

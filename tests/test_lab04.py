@@ -1,5 +1,6 @@
-"""Lab 04 on a box: it passes on a fresh one and again, from outside and inside the dev side; it leaves prod
-as it found it; it notices a false claim; and its student edition runs without a crash, and can be worked.
+"""Lab 04 on a box: it passes on a fresh one (but for the .venv, which is lent.py's) and again, from outside
+and inside the dev side; it leaves prod as it found it; it notices a false claim; and its student edition runs
+without a crash, and can be worked.
 
 That needs root, or a sudo without a password, and the packages that `box` names; without them these tests
 fail, and say which.
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from lent import with_venv
 from nbclient import NotebookClient
 from test_labs import OWN_SETTINGS, PROGRESS, ROOT, failing_cells, output_text, tags
 from tree import changed_kit
@@ -51,11 +53,10 @@ class Machine:
     def __init__(self, name: str, python=sys.executable):
         self.name, self.python = name, python
 
-    def box(self, *words: str, status=(0,)) -> str:
-        command = [BOX, "--name", self.name, *words]
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1800, check=False
-        )
+    def box(self, *words: str, status=(0,), **environ) -> str:
+        command, environ = [BOX, "--name", self.name, *words], os.environ | environ
+        pipes = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+        done = subprocess.run(command, **pipes, env=environ, timeout=1800, check=False)
         assert done.returncode in status, f"box {' '.join(words)[:60]}: {(done.stderr + done.stdout)[-1500:]}"
         return done.stdout
 
@@ -131,7 +132,7 @@ def outcome(tmp_path_factory, warm_python):
     folders = [tmp_path_factory.mktemp("claim") for _ in FALSE]
 
     def start(machine):
-        return machine.box("up")
+        machine.box("up", **with_venv())
 
     try:
         with (
