@@ -5,19 +5,17 @@ internet: what requirements.txt names comes with the box, and the rest of what l
 it. That needs root and the packages that `box` names; without them these tests fail, and say which.
 """
 
-import hashlib
 import os
 import re
-import shutil
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
+from lent import BOX, CACHE, make, place, root_of
 from test_box_m4 import commit_of_this_folder
 
 ROOT = Path(__file__).resolve().parents[1]
-BOX = ROOT / "deploy" / "box" / "box"
-CACHE = Path(os.environ.get("PIXELWISE_BOX_DIR", "/var/lib/pixelwise-box"))
 LENT = (
     "ipykernel",
     "requests",
@@ -31,6 +29,16 @@ LENT = (
 )
 CURL = re.search(r"^curl -H .*\\\n.*classify$", (ROOT / "README.md").read_text(), re.M)[0]
 
+# pytest there, with kernels and servers that are forked from a Python which has imported already
+WARM = """
+import os, subprocess, sys
+sys.path.insert(0, "tests")
+import warm
+with warm.Python() as python:
+    environ = os.environ | {"JUPYTER_PATH": str(python.kernels)}
+    sys.exit(subprocess.call([python.program, "-m", "pytest", *sys.argv[1:]], env=environ))
+"""
+
 
 class Newcomer:
     """A user without root on a box that is no prod, with a clean clone of the kit in ~/pixelwise."""
@@ -38,8 +46,8 @@ class Newcomer:
     def __init__(self, name: str):
         self.name = name
 
-    def box(self, command: str) -> str:
-        environ = os.environ | {"SUITE": "trixie"}
+    def box(self, command: str, **environ) -> str:
+        environ = os.environ | {"SUITE": "trixie"} | environ
         words = [BOX, "--name", self.name, command]
         done = subprocess.run(words, stdin=subprocess.DEVNULL, env=environ, capture_output=True, text=True)
         assert done.returncode == 0, f"box {command}: {done.stdout}{done.stderr}"
@@ -47,9 +55,8 @@ class Newcomer:
 
     def enter(self, *command: str, **options) -> subprocess.CompletedProcess:
         """Run it inside, as root of that machine."""
-        guest = re.search(r"PID 1 is (\d+)", self.box("status"))[1]
         return subprocess.run(
-            ["nsenter", "--target", guest, "--all", "--", *command], timeout=1800, **options
+            ["nsenter", "--target", self.guest, "--all", "--", *command], timeout=1800, **options
         )
 
     def run(self, line: str, status: int = 0) -> str:
@@ -69,7 +76,12 @@ class Newcomer:
 
     def settle_in(self, folder: Path) -> None:
         """Make the machine a newcomer's, and clone the kit there."""
-        self.box("up")
+        if not (images := list(CACHE.glob("image-trixie-" + "[0-9a-f]" * 12))):
+            self.box("up")  # the first time it builds the image
+            images = [Path((CACHE / "boxes" / self.name / "image").read_text().strip())]
+            self.box("destroy")
+        self.box("up", PIXELWISE_BOX_LAYER=str(packages(images[0])))
+        self.guest = root_of(self.name).parent.name
         self.enter(
             "bash", "-c", "userdel -r produser; useradd --create-home --shell /bin/bash newcomer", check=True
         )
@@ -81,25 +93,11 @@ class Newcomer:
         bundle = (folder / "repository" / "kit.bundle").read_bytes()
         self.enter("sh", "-c", "cat >/srv/kit.bundle", input=bundle, check=True)
         self.run("git clone -q -b main /srv/kit.bundle pixelwise")
-        pack = subprocess.Popen(
-            ["tar", "-c", "-C", packages(Path(image_of(self.name))), "."], stdout=subprocess.PIPE
-        )
-        self.enter(
-            "sh",
-            "-c",
-            "mkdir /opt/lent && tar -x --no-same-owner -C /opt/lent && chown -R newcomer /opt/lent",
-            stdin=pack.stdout,
-            check=True,
-        )
-        assert pack.wait() == 0
-
-
-def image_of(name: str) -> str:
-    return (CACHE / "boxes" / name / "image").read_text().strip()
 
 
 def packages(image: Path) -> Path:
-    """What labs and wire tests import beside requirements.txt, installed for the image's Python, and cached.
+    """A layer with what labs and wire tests import beside requirements.txt, installed for the image's Python,
+    and compiled: once, and not on each machine to which it is lent.
 
     The image's own Python runs pip, but on this machine, whose network, certificates and settings it needs.
     """
@@ -108,36 +106,24 @@ def packages(image: Path) -> Path:
     ]
     wanted = [pin for pin in pins if pin.partition("==")[0] in LENT]
     assert len(wanted) == len(LENT)
-    pinned = (ROOT / "requirements.txt").read_bytes()
-    key = hashlib.sha256(" ".join([image.name, *wanted]).encode() + pinned).hexdigest()[:12]
-    folder = CACHE / f"lent-{key}"
-    if not folder.is_dir():
-        for old in CACHE.glob("lent-" + "[0-9a-f]" * 12):
-            shutil.rmtree(old, ignore_errors=True)
-        part = CACHE / f"lent-{os.getpid()}.part"
+
+    def fill(folder: Path) -> None:
         libraries = image / "usr/lib" / f"{os.uname().machine}-linux-gnu"
         python = [next(libraries.glob("ld-linux*")), "--library-path", libraries, image / "usr/bin/python3"]
         pip = next((image / "usr/share/python-wheels").glob("pip-*.whl")) / "pip"
-        options = ["--quiet", "--only-binary=:all:", "--no-compile", "--root-user-action=ignore"]
-        command = [
-            *python,
-            pip,
-            "install",
-            *options,
-            "--target",
-            part,
-            "-c",
-            ROOT / "requirements.txt",
-            *wanted,
-        ]
+        options = ["--quiet", "--only-binary=:all:", "--compile", "--root-user-action=ignore"]
+        command = [*python, pip, "install", *options, "--target", folder / "opt/lent"]
         environ = os.environ | {
             "PYTHONHOME": str(image / "usr"),
             "PIP_USER": "0",
             "PIP_REQUIRE_VIRTUALENV": "0",
         }
+        command += ["-c", ROOT / "requirements.txt", *wanted]
         subprocess.run(command, cwd="/", env=environ, check=True, timeout=1800)
-        part.rename(folder)
-    return folder
+
+    layer = place("packages", "trixie", image.name, *wanted)
+    make(layer, fill)
+    return layer
 
 
 @pytest.fixture(scope="module")
@@ -181,11 +167,11 @@ def test_serve_serves_and_the_line_of_the_readme_is_answered(provisioned):
     "what",
     # lab 04 is about a box, and runs on the machine that has it: test_lab04.py
     [
-        "--nbval labs --ignore-glob=*/04_* --dist loadfile",
-        "tests/test_wire.py tests/test_goldens.py -k 'not kernel_is'",
+        f"-c {shlex.quote(WARM)} --nbval labs --ignore-glob=*/04_*",
+        "-m pytest tests/test_wire.py tests/test_goldens.py -k 'not kernel_is'",
     ],
     ids=["the labs", "the wire tests and the goldens"],
 )
 def test_on_its_python_pass(provisioned, what):
-    said = provisioned.run(f"PYTHONPATH=/opt/lent .venv/bin/python -m pytest -q -rf -n 2 {what}")
+    said = provisioned.run(f"PYTHONPATH=/opt/lent .venv/bin/python {what} -q -rf")
     assert re.search(r"^\d+ passed", said, re.M)
