@@ -24,7 +24,7 @@ from checks.kit import core, grading
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "aB3-the-key-of-the-tests-Zy9"
 LIMIT = "12/5"
-FORKS = Forks("pytest", "rich.console", "rich.table", "numpy")
+FORKS = Forks("pytest", "rich.console", "rich.table", "numpy", "http.server")
 
 
 @contextlib.contextmanager
@@ -38,15 +38,16 @@ def running(*command: str, **environ: str):
 def started(*command: str, **environ: str):
     """The same; gives the process as well."""
     environ = os.environ | {"KEY": KEY, "LIMIT": LIMIT, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"} | environ
-    process = subprocess.Popen(
-        [sys.executable, *command], cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
+    reader, writer = os.pipe()
+    process = FORKS.start(*command, cwd=ROOT, env=environ, stdout=writer)
+    os.close(writer)
     try:
-        yield process, f"http://127.0.0.1:{int(process.stdout.readline())}"
+        with os.fdopen(reader, "rb") as told:
+            port = int(told.readline())
+        yield process, f"http://127.0.0.1:{port}"
     finally:
         process.kill()
         process.wait()
-        process.stdout.close()
 
 
 def grade(url: str, limit: str = LIMIT, seed: int = 7, key: str = KEY) -> list[core.Result]:
