@@ -10,7 +10,7 @@ import pytest
 from forked import Forks
 
 ROOT = Path(__file__).resolve().parent.parent
-FORKS = Forks("pytest", "rich.console", "rich.table", "numpy")
+FORKS = Forks("pytest", "rich.console", "rich.table", "numpy", "http.client")
 UNIT = ["-m", "pytest", "checks", "--unit", "deploy/pixelwise.service", "-p", "no:cacheprovider"]
 PLACES = {
     "a file": lambda folder: folder / "file",
@@ -22,7 +22,7 @@ def run(*arguments, prefix=(), **environ) -> subprocess.CompletedProcess:
     """A command of the kit; what it printed is bytes. Of pytest's plugins the checks use none."""
     inherited = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
     whole = inherited | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | environ
-    if not prefix and not environ:
+    if not prefix and environ.keys() <= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD"}:
         return FORKS.run(*arguments, cwd=ROOT, env=whole, timeout=300)
     command = [*prefix, sys.executable, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, env=whole, capture_output=True, timeout=300)
