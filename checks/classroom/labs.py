@@ -4,7 +4,6 @@
 of JSON for every exercise to the file that the task names, the moment it is known.
 """
 
-import ast
 import contextlib
 import json
 import socket
@@ -17,7 +16,7 @@ from checks.classroom.exercises import LEFT_OUT, Exercise
 from checks.classroom.judge import Judge, TooSlow, is_lines, new_key
 from checks.classroom.kernel import Dead, Kernel
 from checks.classroom.limits import Limits
-from checks.classroom.needs import names_of, used
+from checks.classroom.needs import without
 from checks.classroom.plain import NotPlain
 from checks.classroom.sandbox import Sandbox, SandboxError
 
@@ -34,9 +33,6 @@ IN_ORDER = (
     "its cell ends with this error where the lab runs from its first cell to its last (Kernel, Restart "
 )
 IN_ORDER += "Kernel and Run All Cells shows it): what it uses has to stand above it"
-SHOWS = {"answered", "by_hand", "chart", "check", "complaints", "expect", "field", "figure", "gaps", "hint"}
-SHOWS |= {"predict", "print", "progress", "reflections", "show", "show_answer", "show_code"}
-METHODS = {"link", "log"}  # of a server: they show something as well
 
 
 class Lab:
@@ -180,47 +176,6 @@ class Lab:
     def on_a_machine(self, asked: dict[str, str]) -> dict[str, dict]:
         with Sandbox(Path(self.task["machine"]), self.limits) as sandbox:
             return machine.run_in(sandbox, asked)
-
-
-def to_run(rebuilt: dict) -> list[dict]:
-    """The cells of a rebuilt notebook that exercises may stand on: {"source", "of", "first", "last"}; of: the
-    exercise that the cell belongs to, of which it is the first or the last. Cells of ours that only show
-    something are left out, and so is all behind the last exercise."""
-    made = []
-    for cell in rebuilt["cells"]:
-        of = cell["metadata"].get("of", "")
-        source = "".join(cell["source"])
-        if cell["cell_type"] == "code" and (of or not only_shows(source)):
-            made.append({"id": cell["id"], "source": source, "of": of})
-    for number, cell in enumerate(made):
-        cell["first"] = not number or made[number - 1]["of"] != cell["of"]
-        cell["last"] = number + 1 == len(made) or made[number + 1]["of"] != cell["of"]
-    while made and not made[-1]["of"]:
-        made.pop()
-    return made
-
-
-def without(cells: list[dict], left_out: tuple[str, ...]) -> list[dict]:
-    """The cells but those to be left out, unless one gives a name that an exercise uses, and nothing else
-    gives it: a student may stand on any cell."""
-    kept = [cell for cell in cells if cell["of"] or cell["id"] not in left_out]
-    given = names_of([cell["source"] for cell in kept])
-    wanted = used([cell["source"] for cell in kept if cell["of"]]) - given
-    return [cell for cell in cells if cell in kept or wanted & names_of([cell["source"]])]
-
-
-def only_shows(source: str) -> bool:
-    """Whether a cell of ours leaves nothing behind that an exercise could stand on."""
-    if source.startswith("%%"):
-        return not source.startswith("%%practice")
-    for statement in ast.parse(source).body:
-        called = getattr(getattr(statement, "value", None), "func", None)
-        shows = isinstance(statement, ast.Expr) and (
-            getattr(called, "id", "") in SHOWS or getattr(called, "attr", "") in METHODS
-        )
-        if not shows:
-            return False
-    return True
 
 
 def main() -> int:

@@ -21,9 +21,8 @@ from pathlib import Path
 
 from checks.classroom import exercises
 from checks.classroom.cells import matched
-from checks.classroom.kernel import NO_DEBUGGER
-from checks.classroom.labs import to_run
 from checks.classroom.limits import Limits
+from checks.classroom.needs import to_run
 from checks.classroom.rebuild import (
     BadNotebook,
     collected,
@@ -184,6 +183,8 @@ def compile_once() -> None:
     if any(os.access(path.parent, os.W_OK) for path in missing):
         environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        from checks.classroom.kernel import NO_DEBUGGER  # and with it Jupyter's client
+
         program = f"{NO_DEBUGGER}; import {', '.join(IMPORTED)}"
         subprocess.run([sys.executable, "-c", program], env=environ, **quiet)
 

@@ -20,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from checks.classroom import notebooks
 from checks.classroom.archives import SubmissionError
 from checks.classroom.forks import forked
 from checks.classroom.found import HOST, PORT, CannotGrade, find_server, find_unit
@@ -293,8 +294,6 @@ class Grading:
         if self.options["milestone"] or not any(root.rglob("*.ipynb")):
             return None
 
-        from checks.classroom.notebooks import rerun  # imports Jupyter's client
-
         began, out = time.monotonic(), self.scratch / "labs"
         out.mkdir()
         signal.signal(TIME_IS_UP, self.late)
@@ -302,7 +301,7 @@ class Grading:
         try:
             with Turn(labs=True):
                 self.tell({"at": "runs the notebooks again", "labs": LABS_SECONDS})
-                evidence = rerun(root, ROOT, Limits(), out)
+                evidence = notebooks.rerun(root, ROOT, Limits(), out)
         except Late:
             self.notes.append(
                 f"the notebooks took longer than {LABS_SECONDS} s, and were not run to their end"

@@ -16,7 +16,7 @@ from made_labs import ROOT
 from tree import copy_of_the_kit
 
 from checks.classroom import exercises, notebooks
-from checks.classroom.labs import to_run, without
+from checks.classroom.needs import to_run, without
 from checks.classroom.rebuild import rebuild
 from checks.classroom.sandbox import in_fresh_network
 

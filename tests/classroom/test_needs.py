@@ -6,8 +6,7 @@ import pytest
 from made_labs import LAB, cell, handed_in, read
 
 from checks.classroom import rebuild
-from checks.classroom.labs import to_run, without
-from checks.classroom.needs import needed
+from checks.classroom.needs import needed, to_run, without
 
 TOP = "import re, math\nimport numpy as np\nfrom pathlib import Path as P"
 HELPER = "def helper(a):\n    return a + STEP"

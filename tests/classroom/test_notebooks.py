@@ -22,7 +22,7 @@ from checks import grade
 from checks.classroom import gradebook, notebooks, records
 from checks.classroom.cells import tags
 from checks.classroom.kernel import NO_DEBUGGER
-from checks.classroom.labs import only_shows, to_run
+from checks.classroom.needs import only_shows, to_run
 from checks.classroom.sandbox import in_fresh_network
 from checks.editions.walk import fill
 from checks.kit import core
