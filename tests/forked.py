@@ -139,6 +139,9 @@ def become(words: list[str], env: dict, cwd: str) -> None:
     if words[0] == "-m":
         sys.argv, sys.path[0] = words[1:], cwd
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    elif words[0] == "-P":  # without the program's folder
+        sys.argv, sys.path[:1] = words[1:], []
+        runpy.run_path(words[1], run_name="__main__")
     else:
         sys.argv, sys.path[0] = words, str(Path(words[0]).resolve().parent)
         runpy.run_path(words[0], run_name="__main__")

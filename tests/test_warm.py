@@ -28,13 +28,14 @@ def told(program, *words, **options) -> list:
 
 def test_a_fork_sees_what_a_new_python_sees(warm_python, tmp_path):
     (tmp_path / "tell.py").write_text(TELL)
-    for words in ([tmp_path / "tell.py", "a word"], ["-m", "tell", "--option"]):
+    tell = tmp_path / "tell.py"
+    for words in ([tell, "a word"], ["-m", "tell", "--option"], ["-P", tell, "a word"]):
         for more in ({}, {"PYTHONDONTWRITEBYTECODE": "1", "OTHER": "ä"}):
             how = {"cwd": tmp_path, "env": os.environ | more, "start_new_session": True}
             assert told(warm_python.program, *words, **how) == told(sys.executable, *words, **how)
 
 
-@pytest.mark.parametrize("words", [["gone.py"], ["-c", "print(2)"], ["-P", "-c", "1 / 0"]])
+@pytest.mark.parametrize("words", [["gone.py"], ["-c", "print(2)"], ["-P", "-c", "1 / 0"], ["-P"]])
 def test_what_is_not_forked_the_real_python_does(warm_python, words):
     assert told(warm_python.program, *words) == told(sys.executable, *words)
 

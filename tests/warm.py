@@ -7,8 +7,8 @@
 What is forked has a folder, an environment, streams, a session and an end of its own, as a new process has,
 and none of the kit's modules was imported before. For it, too, the program is sys.executable: so the servers
 of a kernel are forked as well. All of them have one seed for hashes. What the program cannot do it leaves to
-the real Python: options other than -m, other variables of AT_START, another user or namespace. What a test
-starts by itself can be had without a program in between: see forked.py.
+the real Python: options other than -m and -P, other variables of AT_START, another user or namespace. What a
+test starts by itself can be had without a program in between: see forked.py.
 """
 
 import contextlib
@@ -33,6 +33,7 @@ from forked import leave, run
 MODULES = ("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "IPython", "comm", "ipywidgets")
 MODULES += ("numpy", "requests", "dotenv", "jsonschema", "jsonschema_rs", "orjson", "bottle", "waitress")
 MODULES += ("pytest", "nbformat.v4", "jupyter_client.manager", "jupyter_client.blocking", "rich.console")
+MODULES += ("nbclient",)
 # and what a kernel imports only as it starts
 MODULES += (
     "ipykernel.debugger",
@@ -55,7 +56,8 @@ if os.path.basename(sys.argv[0]) == "pytest":
 own = {{name: value for name, value in os.environ.items() if name.startswith({at_start!r})}}
 own.pop("PYTHONDONTWRITEBYTECODE", None)
 where = [os.getuid(), *(os.readlink("/proc/self/ns/" + name) for name in ("net", "mnt", "pid", "user"))]
-if own != {own!r} or where != {where!r} or not words or words[0] != "-m" and not os.path.isfile(words[0]):
+can = words[:1] == ["-m"] or [] < words and os.path.isfile(words[words[0] == "-P" and len(words) > 1])
+if own != {own!r} or where != {where!r} or not can:
     os.execv({python!r}, [{python!r}, *words])
 warm = _socket.socket(_socket.AF_UNIX)
 warm.connect({address!r})

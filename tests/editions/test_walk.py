@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,14 @@ def notebook(cells: dict[str, str], without: str = "") -> str:
 
 
 @pytest.fixture
-def kit(tmp_path, monkeypatch):
+def forked(warm_python, monkeypatch):
+    """Who runs a lab, its kernel and the servers are forked."""
+    monkeypatch.setenv("JUPYTER_PATH", str(warm_python.kernels))
+    monkeypatch.setattr(sys, "executable", str(warm_python.program))
+
+
+@pytest.fixture
+def kit(tmp_path, monkeypatch, forked):
     """A factory of a kit with two labs; changes are new sources of cells of the first."""
     monkeypatch.setattr(walk, "MOMENTS", {"A.answer": ("02", "yours-answer-restart")})
     monkeypatch.setattr(walk, "ON_PURPOSE", {"02.broken": "on purpose"})
@@ -182,7 +190,7 @@ def test_the_tables_name_cells_that_are_there():
     assert {*tables.ASKED, *tables.ON_PURPOSE, *tables.NEEDS_PROD} <= places
 
 
-def test_lab_02_without_the_function_that_it_asks_for_is_stuck_there(tmp_path, monkeypatch):
+def test_lab_02_without_the_function_that_it_asks_for_is_stuck_there(tmp_path, monkeypatch, forked):
     write.write_editions(ROOT, tmp_path)
     for path in (tmp_path / "student" / "labs").glob("*.ipynb"):
         if not path.name.startswith("02"):
