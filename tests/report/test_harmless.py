@@ -66,12 +66,6 @@ def everything() -> tuple[dict, list[Result]]:
     return header(results) | around, results
 
 
-def any_grading(function):
-    function = example(grading=everything(), finished=None)(function)
-    function = given(grading=gradings(), finished=st.none() | texts)(function)
-    return settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))(function)
-
-
 def harmless(value, known=None):
     """The same report with a short word in place of each text that may come from outside."""
     known = {} if known is None else known
@@ -101,12 +95,26 @@ NAMES = {
 }
 
 
-@any_grading
-def test_a_report_is_valid_and_the_journal_gives_it_back(grading, finished, tmp_path_factory):
+@given(grading=gradings(), finished=st.none() | texts)
+@example(grading=everything(), finished=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_no_text_breaks_a_report_or_does_anything(grading, finished, tmp_path_factory):
+    """All formats of one grading: to make it up costs more than to write them."""
     around, results = grading
+    report = model.build(around, results, finished)
+    it_is_valid_and_the_journal_gives_it_back(
+        around, results, tmp_path_factory.mktemp("journal") / "results.jsonl"
+    )
+    no_format_contains_a_control_character(results, report)
+    no_text_becomes_an_element_of_the_page(report)
+    no_text_becomes_markup_in_markdown(report)
+    junit_is_well_formed_and_keeps_the_texts(report)
+    the_terminal_shows_text_as_it_is_on_one_line(results, report)
+
+
+def it_is_valid_and_the_journal_gives_it_back(around, results, path):
     report = model.build(around, results, None)
     jsonschema.validate(report, SCHEMA)
-    path = tmp_path_factory.mktemp("journal") / "results.jsonl"
     file = journals.Journal(path, around)
     for one in results:
         file.write(one)
@@ -115,10 +123,7 @@ def test_a_report_is_valid_and_the_journal_gives_it_back(grading, finished, tmp_
     assert journals.read(path) == report | {"finished": journals.read(path)["finished"], "complete": True}
 
 
-@any_grading
-def test_no_format_contains_a_control_character(grading, finished):
-    around, results = grading
-    report = model.build(around, results, finished)
+def no_format_contains_a_control_character(results, report):
     written = [write(report) for write in FORMATS.values()]
     for text in [
         *written,
@@ -128,10 +133,7 @@ def test_no_format_contains_a_control_character(grading, finished):
         text.encode()  # no lone surrogate either
 
 
-@any_grading
-def test_no_text_becomes_an_element_of_the_page(grading, finished):
-    around, results = grading
-    report = model.build(around, results, finished)
+def no_text_becomes_an_element_of_the_page(report):
     page, plain = Tags(html(report)), Tags(html(harmless(report)))
     assert page.tags == plain.tags
     text = "".join(page.text)
@@ -148,10 +150,7 @@ def test_an_empty_text_is_code_as_well_and_begins_none_that_a_later_text_ends():
     assert codes == [" ", "`http://x.y"]
 
 
-@any_grading
-def test_no_text_becomes_markup_in_markdown(grading, finished):
-    around, results = grading
-    report = model.build(around, results, finished)
+def no_text_becomes_markup_in_markdown(report):
     parse = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse
 
     def structure(tokens):
@@ -178,10 +177,7 @@ def test_no_text_becomes_markup_in_markdown(grading, finished):
             assert not one["curl"] or one["curl"] in fences
 
 
-@any_grading
-def test_junit_is_well_formed_and_keeps_the_texts(grading, finished):
-    around, results = grading
-    report = model.build(around, results, finished)
+def junit_is_well_formed_and_keeps_the_texts(report):
     cases = list(ElementTree.fromstring(junit.junit(report)).iter("testcase"))
     assert [case.get("name") for case in cases] == [
         f"{one['number']:.2f} {one['sentence']}" for one in report["results"]
@@ -193,10 +189,8 @@ def test_junit_is_well_formed_and_keeps_the_texts(grading, finished):
             assert one["received"] in (case[0].text or "")
 
 
-@any_grading
-def test_the_terminal_shows_text_as_it_is_on_one_line(grading, finished):
-    around, results = grading
-    shown(terminal.table(model.build(around, results, finished)))  # markup in it would raise or vanish
+def the_terminal_shows_text_as_it_is_on_one_line(results, report):
+    shown(terminal.table(report))  # markup in it would raise or vanish
     for one in results:
         sentence = model.clean(" ".join(one.sentence.split()))
         assert shown(terminal.line(one)).count("\n") == 1
