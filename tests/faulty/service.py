@@ -21,8 +21,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-import numpy as np
-
 from models.classifier import classify_batch
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
@@ -256,6 +254,8 @@ class Service:
     # ---- the model ----
 
     def predict(self, rows: list) -> dict:
+        import numpy as np  # at the first digit: who brings another model may start without it
+
         return classify_batch(np.array(rows, dtype=np.uint8).reshape(1, 28, 28))[0]
 
     def shaped(self, answered: dict) -> dict:
