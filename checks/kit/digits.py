@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 FILE = Path(__file__).resolve().parent / "digits.npz"
+ROWS, COLUMNS = np.mgrid[:28, :28] - 13.5  # of each pixel, from the middle
 GREYS = 17  # from one grey to the next: 16 of them are enough, and make a picture short to write
 
 
@@ -87,18 +88,19 @@ def varied(image: np.ndarray, seed: int) -> np.ndarray:
     chance = np.random.default_rng(seed)
     turn, stretch = np.radians(chance.uniform(-7, 7)), chance.uniform(0.95, 1.05, 2)
     move, thicken = chance.uniform(-1.2, 1.2, 2), chance.uniform(0, 0.5)
-    rows, columns = np.mgrid[:28, :28] - 13.5  # from the middle
-    across, along = np.cos(turn) * rows - np.sin(turn) * columns, np.sin(turn) * rows + np.cos(turn) * columns
+    across, along = np.cos(turn) * ROWS - np.sin(turn) * COLUMNS, np.sin(turn) * ROWS + np.cos(turn) * COLUMNS
     # where each new pixel comes from, with 8 pixels of paper around, and a mean of the four pixels there
     # (scipy would do that as well, but its import takes as long as grading a milestone)
-    paper = np.pad(image.astype(float), 8)
+    paper = np.zeros((44, 44))
+    paper[8:36, 8:36] = image
     y, x = across * stretch[0] + 21.5 - move[0], along * stretch[1] + 21.5 - move[1]
     i, j = np.floor(y).astype(int), np.floor(x).astype(int)
     down, right = y - i, x - j
     upper = paper[i, j] * (1 - right) + paper[i, j + 1] * right
     lower = paper[i + 1, j] * (1 - right) + paper[i + 1, j + 1] * right
-    made = np.pad(upper * (1 - down) + lower * down, 1)
+    made = np.zeros((30, 30))
     inner = made[1:-1, 1:-1]
+    inner[:] = upper * (1 - down) + lower * down
     around = np.maximum.reduce([made[:-2, 1:-1], made[2:, 1:-1], made[1:-1, :-2], made[1:-1, 2:], inner])
     return (np.rint((inner + thicken * (around - inner)) / GREYS) * GREYS).astype(np.uint8)
 
