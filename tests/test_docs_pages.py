@@ -11,6 +11,11 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 SECONDS = 60  # a browser on a busy machine takes its time
+# asked in one go: to ask for the text of each element takes longer than the page does for all else
+HAVING = """
+    const [selector, text] = arguments;
+    return [...document.querySelectorAll(selector)].filter(one => one.innerText?.includes(text));
+"""
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +40,9 @@ def wait_for(browser, selector: str, text: str = ""):
     """The first visible element for the CSS selector that has the text."""
 
     def found(_):
-        for element in browser.find_elements(By.CSS_SELECTOR, selector):
-            if element.is_displayed() and text in element.text:
-                return element
-        return None
+        return next(
+            (one for one in browser.execute_script(HAVING, selector, text) if one.is_displayed()), None
+        )
 
     wait = WebDriverWait(browser, SECONDS, 0.1, ignored_exceptions=[StaleElementReferenceException])
     return wait.until(found, f"no {selector} with {text!r} in the page")
