@@ -64,6 +64,14 @@ def grades(made, tmp_path):
     return shutil.copytree(made, tmp_path / "grades")
 
 
+@pytest.fixture(scope="module")
+def untouched(made, tmp_path_factory):
+    """One server for all tests that mark nothing."""
+    started = Server(shutil.copytree(made, tmp_path_factory.mktemp("untouched") / "grades"))
+    yield started
+    started.stop()
+
+
 @pytest.fixture
 def server(grades):
     started = Server(grades)
@@ -87,6 +95,7 @@ class Reader:
             self.browser.current_reader = self
 
     def press(self, *keys: str):
+        """Each of them goes to what has the focus by then."""
         self.front()
         for key in keys:
             self.browser.switch_to.active_element.send_keys(key)
@@ -155,36 +164,36 @@ def theme(browser, name: str):
 # ---- Without a browser ---------------------------------------------------------------------------------
 
 
-def test_only_who_has_the_whole_address_gets_anything(server):
-    assert server.ask()[0] == 200
+def test_only_who_has_the_whole_address_gets_anything(untouched):
+    assert untouched.ask()[0] == 200
     for path in ("/", "/wrong/", "/wrong/names"):
-        status, _, text = server.ask(path)
+        status, _, text = untouched.ask(path)
         assert status == 404 and "has a token in it" in text, path
 
 
-def test_a_page_elsewhere_that_calls_itself_this_machine_is_sent_away(server):
-    port = urlsplit(server.address).port
-    assert server.ask(host=f"evil.example:{port}")[0] == 421
-    assert server.ask("names", host="evil.example")[0] == 421
-    assert server.ask(host=f"localhost:{port}")[0] == 200
+def test_a_page_elsewhere_that_calls_itself_this_machine_is_sent_away(untouched):
+    port = urlsplit(untouched.address).port
+    assert untouched.ask(host=f"evil.example:{port}")[0] == 421
+    assert untouched.ask("names", host="evil.example")[0] == 421
+    assert untouched.ask(host=f"localhost:{port}")[0] == 200
 
 
-def test_the_page_loads_nothing_from_elsewhere_and_is_kept_nowhere(server):
-    _, headers, page = server.ask()
+def test_the_page_loads_nothing_from_elsewhere_and_is_kept_nowhere(untouched):
+    _, headers, page = untouched.ask()
     assert headers["Cache-Control"] == "no-store"
     assert "http" not in page.replace("http-equiv", "")
     assert re.search(r"default-src 'none'; script-src 'nonce-[\w-]{20,}'; connect-src 'self';", page)
 
 
-def test_no_name_is_told_before_one_asks(server):
-    told = server.ask("answers")[2] + server.ask("rows/0")[2] + server.ask()[2]
+def test_no_name_is_told_before_one_asks(untouched):
+    told = untouched.ask("answers")[2] + untouched.ask("rows/0")[2] + untouched.ask()[2]
     assert not any(name in told for name in STUDENTS)
-    assert set(json.loads(server.ask("names")[2]).values()) == set(STUDENTS)
+    assert set(json.loads(untouched.ask("names")[2]).values()) == set(STUDENTS)
 
 
-def test_what_is_no_mark_is_refused_in_words(server):
+def test_what_is_no_mark_is_refused_in_words(untouched):
     for sent in ([1], {"rows": []}, {"reader": "", "rows": []}, {"reader": "a", "rows": [{"question": "x"}]}):
-        status, _, text = server.ask("rows/0", sent=sent)
+        status, _, text = untouched.ask("rows/0", sent=sent)
         assert status == 422 and json.loads(text)["detail"], sent
 
 
@@ -214,7 +223,7 @@ def test_where_there_is_nothing_to_read_it_says_what_to_do(tmp_path, labs, words
 
 def test_a_class_is_read_with_the_keyboard_alone(ann, grades):
     place = ann.script("groups().findIndex((one) => one.students.length === 10 && one.text)")
-    ann.press(*"j" * place)
+    ann.press("j" * place)
     assert ann.shown("text").split() == SAME.split()
     assert "10 equal answers" in ann.shown("facts")
     ann.press("1")
@@ -272,8 +281,8 @@ def test_nothing_is_marked_without_a_name(browser, server, grades):
 def test_two_readers_at_once_lose_no_mark_and_see_each_other(ann, ben, grades):
     count = ann.script("groups().length")
     for _ in range(count):  # both go through all answers, and each gives an item of their own
-        ann.press("1", "j")
-        ben.press("2", "j")
+        ann.press("1j")
+        ben.press("2j")
     for reader in (ann, ben):
         reader.until(lambda: reader.shown("progress") == f"{count} of {count} read")  # noqa: B023
     ann.press("c", "from ann", Keys.CONTROL + Keys.ENTER)
@@ -289,7 +298,7 @@ def test_two_readers_at_once_lose_no_mark_and_see_each_other(ann, ben, grades):
 
 def test_an_item_that_changes_its_points_moves_exactly_those_who_have_it(ann, ben, grades):
     place = ann.script("groups().findIndex((one) => one.students.length === 10 && one.text)")
-    ann.press(*"j" * place, "1")
+    ann.press("j" * place + "1")
     ann.until(lambda: ann.shown("score") == "1 of 4")
     ann.press("j", "2")
     ann.until(lambda: ann.shown("score") == "1 of 4")
@@ -338,7 +347,7 @@ def test_an_answer_that_changed_after_its_mark_is_flagged_until_the_mark_stands(
     try:
         ann = Reader(browser, server.address, "ann")
         place = ann.script("groups().findIndex((one) => one.students.some((student) => markOf(student).old))")
-        ann.press(*"j" * place)
+        ann.press("j" * place)
         assert "changed after the mark" in ann.shown("flag")
         ann.press("s")
         ann.until(lambda: not ann.shown("flag"))
