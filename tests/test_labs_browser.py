@@ -27,7 +27,6 @@ ROOT = Path(__file__).resolve().parent.parent
 BOX = ROOT / "deploy" / "box" / "box"
 LABS = sorted(path.name for path in ROOT.glob("labs/0[0-9]_*.ipynb"))
 EVERY_CELL = {"@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"}}  # is in the page
-# What is open lies behind what was opened last: JupyterLab itself is loaded only once, which takes long.
 IN_FRONT = ".jp-NotebookPanel:not(.lm-mod-hidden)"
 PICTURES = f"{IN_FRONT} .jp-OutputArea-output img"
 
@@ -69,6 +68,7 @@ def lab(tmp_path_factory, prod, warm_python):
     }
     words = ["--no-browser", "--allow-root", "--port=0", "--IdentityProvider.token=", "--ip=127.0.0.1"]
     words += ["--LabApp.extension_manager=readonly", *from_setup("lab_options")]
+    words += ["--LabApp.expose_app_in_browser=True"]  # for CLOSE
     words += [f"--LabApp.extra_labextensions_path={ours / 'labextensions'}"]
     words += ["--KernelManager.transport=ipc"]  # a port may be taken while a kernel starts
     with (folder / "log").open("w") as log:
@@ -104,9 +104,10 @@ def count(browser, selector: str) -> int:
 def open_and_run_all(browser, lab: str, name: str) -> None:
     """In JupyterLab: double-click the notebook in the list of files, then Run, Run All Cells."""
     patience = WebDriverWait(browser, 120)
-    if not browser.current_url.startswith(lab):
+    if not browser.current_url.startswith(lab):  # loaded once for all notebooks, which takes long
         browser.get(f"{lab}?reset")
         patience.until(lambda _: count(browser, ".jp-Launcher"))
+    browser.execute_script(CLOSE)
     item = f"//li[contains(@class,'jp-DirListing-item')][.//span[text()='{name}']]"
     patience.until(lambda _: browser.find_elements(By.XPATH, item))  # it looks for new files now and then
     ActionChains(browser).double_click(browser.find_element(By.XPATH, item)).perform()
@@ -118,6 +119,8 @@ def open_and_run_all(browser, lab: str, name: str) -> None:
     WebDriverWait(browser, 400).until(lambda _: all_ran(browser), "a cell still runs")
 
 
+# what lies behind is worked on as well at each change: of ten notebooks the last took three times as long
+CLOSE = "for (const one of [...jupyterapp.shell.widgets('main')]) one.dispose();"
 # whether the notebook of this name is in front, has its cells, and an idle kernel
 IS_READY = f"""
     const panel = document.querySelector('{IN_FRONT}');
@@ -252,71 +255,89 @@ def test_a_prediction_is_chosen_with_a_click_and_answered_in_the_next_cell(lab, 
 # ---- The progress page ----------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def repo(lab, tmp_path_factory):
+    """The copy that JupyterLab shows, without the notebooks that a test made."""
+    repo = next(tmp_path_factory.getbasetemp().glob("jupyter*/repo"))
+    for made_by_a_test in ("fails", "drawn", "chosen"):
+        (repo / f"labs/{made_by_a_test}.ipynb").unlink(missing_ok=True)
+    return repo
+
+
+@pytest.fixture(scope="module")
+def progress_page(lab, browser, repo):
+    """It is in front in a JupyterLab that opened on it: loaded once for all of these tests."""
+    write_progress(repo)
+    browser.get(f"{lab}/tree/PROGRESS.md?reset")  # where --LabApp.default_url leads
+    patience = WebDriverWait(browser, 120, ignored_exceptions=[WebDriverException])
+    patience.until(lambda _: count(browser, ".jp-MarkdownViewer table"))
+    return patience
+
+
+def write_progress(repo: Path, done: str = "") -> None:
+    command = ["-c", done] if done else ["record.py"]
+    own_record = {**os.environ, "PIXELWISE_PROGRESS": str(repo / ".progress.json")}
+    subprocess.run([sys.executable, *command], cwd=repo / "labs", env=own_record, check=True)
+
+
 def shown_files(browser) -> list[str]:
     found = browser.find_elements(By.CSS_SELECTOR, ".jp-DirListing-item .jp-DirListing-itemText")
     return [item.text for item in found]
 
 
-def test_it_opens_on_the_progress_page_among_the_labs_alone(lab, browser, tmp_path_factory):
-    repo = next(tmp_path_factory.getbasetemp().glob("jupyter*/repo"))
-    for made_by_a_test in ("fails", "drawn", "chosen"):
-        (repo / f"labs/{made_by_a_test}.ipynb").unlink(missing_ok=True)
-    subprocess.run([sys.executable, repo / "labs/record.py"], env=own_record(repo), check=True)
-    browser.get(f"{lab}/tree/PROGRESS.md?reset")  # where --LabApp.default_url leads
-    patience = WebDriverWait(browser, 120, ignored_exceptions=[WebDriverException])
-    patience.until(lambda _: count(browser, ".jp-MarkdownViewer table"))
-    patience.until(lambda _: len(shown_files(browser)) > 6)
+TAB = "//*[contains(@class,'lm-TabBar-tabLabel')][text()='{}']".format
+
+
+def test_it_opens_on_the_progress_page_among_the_labs_alone(browser, progress_page):
+    progress_page.until(lambda _: len(shown_files(browser)) > 6)
     assert sorted(shown_files(browser)) == sorted([*LABS, "PROGRESS.md", "README.md"])
     assert count(browser, ".jp-MarkdownViewer progress") == len(LABS)
-    browser.find_element(By.XPATH, "//*[contains(@class,'jp-MarkdownViewer')]//a[contains(.,'00')]").click()
-    patience.until(lambda _: count(browser, ".jp-Notebook .jp-CodeCell"))
 
 
-def test_the_progress_page_fits_into_half_a_window_beside_the_files(lab, browser, tmp_path_factory):
-    repo = next(tmp_path_factory.getbasetemp().glob("jupyter*/repo"))
-    subprocess.run([sys.executable, repo / "labs/record.py"], env=own_record(repo), check=True)
+def test_the_progress_page_fits_into_half_a_window_beside_the_files(browser, progress_page):
     browser.set_window_size(683, 768)
     try:
-        browser.get(f"{lab}/tree/PROGRESS.md?reset")
-        patience = WebDriverWait(browser, 120, ignored_exceptions=[WebDriverException])
-        patience.until(lambda _: count(browser, ".jp-MarkdownViewer table"))
+        browser.find_element(By.XPATH, TAB("PROGRESS.md")).click()
+        progress_page.until(lambda _: browser.execute_script("return innerWidth") <= 683)
         page = "const page = document.querySelector('.jp-MarkdownViewer .jp-RenderedMarkdown');"
+        progress_page.until(lambda _: 0 < browser.execute_script(f"{page} return page.clientWidth") < 683)
         assert browser.execute_script(f"{page} return page.scrollWidth - page.clientWidth") <= 0
     finally:
         browser.set_window_size(1366, 768)
 
 
-def test_whoever_comes_back_to_the_progress_page_sees_what_was_done_meanwhile(lab, browser, tmp_path_factory):
-    repo = next(tmp_path_factory.getbasetemp().glob("jupyter*/repo"))
-    (repo / ".progress.json").unlink(missing_ok=True)  # of the labs that ran before
-    subprocess.run([sys.executable, repo / "labs/record.py"], env=own_record(repo), check=True)
-    browser.get(f"{lab}/tree/PROGRESS.md?reset")
-    patience = WebDriverWait(browser, 120, ignored_exceptions=[WebDriverException])
-    patience.until(lambda _: count(browser, ".jp-MarkdownViewer table"))
-    patience.until(lambda _: browser.find_elements(By.XPATH, "//*[text()='README.md']"))
+def test_whoever_comes_back_to_the_progress_page_sees_what_was_done_meanwhile(browser, repo, progress_page):
+    progress_page.until(lambda _: browser.find_elements(By.XPATH, "//*[text()='README.md']"))
     item = "//li[contains(@class,'jp-DirListing-item')][.//span[text()='README.md']]"
-    tab = "//*[contains(@class,'lm-TabBar-tabLabel')][text()='{}']".format
 
     def another_page(_) -> bool:  # again and again: on a busy machine the list of files is still on its way
         ActionChains(browser).double_click(browser.find_element(By.XPATH, item)).perform()
         time.sleep(0.5)
-        return bool(browser.find_elements(By.XPATH, tab("README.md")))
+        return bool(browser.find_elements(By.XPATH, TAB("README.md")))
 
-    patience.until(another_page, "README.md does not open")
-    done = "from record import remember; remember(['00.survivors'], {'m1.health answers': 2})"
-    subprocess.run([sys.executable, "-c", done], cwd=repo / "labs", env=own_record(repo), check=True)
+    progress_page.until(another_page, "README.md does not open")
 
-    def comes_back_to_news(_) -> bool:
-        for title in ("README.md", "PROGRESS.md"):
-            browser.find_element(By.XPATH, tab(title)).click()
-            time.sleep(0.5)
-        return "1 of 6" in "".join(browser.execute_script(SHOWN))
+    def comes_back_to(words: str):
+        def news(_) -> bool:
+            for title in ("README.md", "PROGRESS.md"):
+                browser.find_element(By.XPATH, TAB(title)).click()
+                time.sleep(0.5)
+            return words in "".join(browser.execute_script(SHOWN))
 
-    patience.until(comes_back_to_news, "the progress page shows no news")
+        progress_page.until(news, "the progress page shows no news")
+
+    (repo / ".progress.json").unlink(missing_ok=True)  # of the labs that ran before
+    write_progress(repo)
+    comes_back_to("Begin here: 00")
+    write_progress(repo, "from record import remember; remember(['00.survivors'], {'m1.health answers': 2})")
+    comes_back_to("1 of 6")
 
 
 SHOWN = "return [...document.querySelectorAll('.jp-MarkdownViewer')].map(each => each.textContent)"
 
 
-def own_record(repo: Path) -> dict:
-    return {**os.environ, "PIXELWISE_PROGRESS": str(repo / ".progress.json")}
+def test_a_link_of_the_progress_page_opens_its_lab(browser, progress_page):
+    browser.find_element(By.XPATH, TAB("PROGRESS.md")).click()
+    link = f"//*[contains(@class,'jp-MarkdownViewer')]//a[contains(.,'{LABS[-1][:2]}')]"
+    browser.find_element(By.XPATH, link).click()
+    progress_page.until(lambda _: count(browser, ".jp-Notebook .jp-CodeCell"))
