@@ -14,6 +14,7 @@ from pathlib import Path
 
 import chromium
 import pytest
+from lent import with_venv
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
@@ -36,7 +37,8 @@ def prod(tmp_path_factory):
     """A box that boots while the other labs run: its PROD_HOST, and the process of `box up`."""
     name, log = f"browser-{os.getpid()}", tmp_path_factory.mktemp("box") / "log"
     with log.open("w") as file:
-        up = subprocess.Popen([BOX, "--name", name, "up"], stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+        streams = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file}
+        up = subprocess.Popen([BOX, "--name", name, "up"], env=os.environ | with_venv(), **streams)
     try:
         yield f"box:{name}", lambda: (up.wait(600), log.read_text())
     finally:
