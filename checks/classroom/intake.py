@@ -273,6 +273,8 @@ class Intake:
             self.notes.append(f"{path} and {other} are one file on other systems: rename one of them")
 
     def _folder(self, folder: Path) -> None:
+        if folder.exists():  # for nearly every file, however deep it lies
+            return
         for one in reversed([folder, *folder.parents]):
             if not one.exists():
                 one.mkdir()

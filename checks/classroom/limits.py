@@ -25,6 +25,8 @@ class Limits:
 def visible(text: str) -> str:
     r"""The text with every character that could steer a terminal, or fool an eye, written as \x1b or \u202e;
     line ends and tabs stay."""
+    if text.isprintable():  # nearly always
+        return text
     return "".join(
         character
         if character in "\n\t" or character.isprintable()

@@ -14,7 +14,7 @@ MAX_FILES = 500  # what a test sets the limit to: nine archives with thousands o
 
 def zipped(files: dict[str, bytes | str]) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as packed:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
         for name, content in files.items():
             packed.writestr(name, content)
     return buffer.getvalue()
@@ -22,7 +22,7 @@ def zipped(files: dict[str, bytes | str]) -> bytes:
 
 def tarred(files: dict[str, bytes | str]) -> bytes:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as packed:
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as packed:
         for name, content in files.items():
             data = content.encode() if isinstance(content, str) else content
             info = tarfile.TarInfo(name)
