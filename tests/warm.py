@@ -33,7 +33,7 @@ from forked import leave, run
 MODULES = ("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "IPython", "comm", "ipywidgets")
 MODULES += ("numpy", "requests", "dotenv", "jsonschema", "jsonschema_rs", "orjson", "bottle", "waitress")
 MODULES += ("pytest", "nbformat.v4", "jupyter_client.manager", "jupyter_client.blocking", "rich.console")
-MODULES += ("nbclient",)
+MODULES += ("nbclient", "nbval.kernel", "coverage", "unittest", "xml.etree.ElementTree", "xml.dom.minidom")
 # and what a kernel imports only as it starts
 MODULES += (
     "ipykernel.debugger",
@@ -130,6 +130,8 @@ def serve(address: str, program: str) -> dict:
     sys.modules["debugpy"] = None  # nobody looks for bugs there: half of the time in which a kernel starts
     for module in MODULES:
         importlib.import_module(module)
+    nbformat = sys.modules["nbformat"]
+    nbformat.validate(nbformat.v4.new_notebook())  # makes a validator, which is kept
     assert threading.active_count() == 1, "what is forked has only the thread that forks"
     gc.freeze()
     listener = socket.socket(socket.AF_UNIX)
