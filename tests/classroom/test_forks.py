@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import select
 import signal
 import subprocess
@@ -100,3 +101,27 @@ def test_where_graders_cannot_be_forked_it_says_why(program):
     program("def none(): raise BlockingIOError(11, 'no more processes')\nos.fork = none\n" + FORK)
     with pytest.raises(OSError, match="no more processes"):
         forks.start_grader(program.errors)
+
+
+STOPPED = """
+import signal, threading
+def run(self):
+    threading.Thread(target=threading.Event().wait).start()
+    os.kill(os.getpid(), signal.SIGTERM)
+one.Grading.run = run
+one.main()
+"""
+
+
+def test_a_grader_that_is_told_to_stop_ends_whatever_its_threads_do(program, tmp_path):
+    program(STOPPED)
+    grader = forks.start_grader(program.errors)
+    task = {"options": {"milestone": ""}, "seed": 0, "milestones": [], "kept": []}
+    with grader.stdin, grader.stdout:
+        grader.stdin.write(pickle.dumps(task | {"scratch": str(tmp_path / "scratch")}))
+        grader.stdin.close()
+        try:
+            assert grader.wait(60) == 0
+        finally:
+            grader.kill()
+    assert list(tmp_path.iterdir()) == []
