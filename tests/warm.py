@@ -129,7 +129,8 @@ def serve(address: str, program: str) -> dict:
     """Fork until stdin is closed. Returns in each fork: what to run."""
     sys.modules["debugpy"] = None  # nobody looks for bugs there: half of the time in which a kernel starts
     for module in MODULES:
-        importlib.import_module(module)
+        with contextlib.suppress(ModuleNotFoundError):  # a program that needs it will say so
+            importlib.import_module(module)
     nbformat = sys.modules["nbformat"]
     nbformat.validate(nbformat.v4.new_notebook())  # makes a validator, which is kept
     assert threading.active_count() == 1, "what is forked has only the thread that forks"
