@@ -69,20 +69,18 @@ def pytest_collection(session):
         # what is imported and collected is never thrown away: looking for garbage there again and again takes
         # longer than some tests, and makes whatever is forked copy all of it
         gc.disable()
+        measure(session.config, False)
         try:
             return (yield)
         finally:
             gc.freeze()
+            gc.set_threshold(10_000)
             gc.enable()
 
 
-def pytest_collection_modifyitems(config, items):
-    """The longest first: side by side, one that starts last keeps all others waiting for it. And most of
-    them without measuring what they cover."""
+def pytest_collection_modifyitems(items):
+    """The longest first: side by side, one that starts last keeps all others waiting for it."""
     items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
-    for item in items:
-        if config.pluginmanager.hasplugin("_cov") and not is_of(item, MEASURED):
-            item.add_marker("no_cover")
 
 
 def is_of(item, names: tuple[str, ...]) -> bool:
@@ -90,28 +88,23 @@ def is_of(item, names: tuple[str, ...]) -> bool:
     return bool({item.path.stem, item.path.parent.name} & set(names))
 
 
-def pytest_collection_finish():
-    measure_servers_alone()
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item):
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
     wire.measured = is_of(item, SERVERS_MEASURED)
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_call():
-    """After `no_cover` what runs in this process is measured again, and what it starts would be."""
+    measure(item.config, is_of(item, MEASURED))
     try:
         return (yield)
     finally:
-        measure_servers_alone()
+        measure(item.config, False)
 
 
-def measure_servers_alone() -> None:
-    """Only servers that tests/wire.py starts say what they covered: it slows everything else down."""
-    measured = [name for name in os.environ if name.startswith(("COVERAGE_", "COV_"))]
-    wire.COVERAGE.update({name: os.environ.pop(name) for name in measured})
+def measure(config, on: bool) -> None:
+    """Measure what this process covers, or no longer, where --cov asks for it. Of what it starts only servers
+    of tests/wire.py are measured: it slows all else down."""
+    if (plugin := config.pluginmanager.get_plugin("_cov")) and plugin.cov_controller:
+        (plugin.cov_controller.resume if on else plugin.cov_controller.pause)()
+    told = [name for name in os.environ if name.startswith(("COVERAGE_", "COV_"))]
+    wire.COVERAGE.update({name: os.environ.pop(name) for name in told})
 
 
 class ByFile(LoadScopeScheduling):
