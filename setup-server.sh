@@ -587,7 +587,7 @@ main() {
         say "running them all, on $(nproc) cores (some eleven minutes on two, and more the first time)"
         side_by_side $((4 * $(nproc))) -m 'not alone' --cov --cov-report=
         say "and, with little beside them, those that measure a server by the clock"
-        side_by_side $((2 * $(nproc))) -m alone --cov --cov-append --cov-report=
+        side_by_side $((2 * $(nproc))) -m alone
         "$PYTHON" -m coverage report --include="$ROOT/server.py,$ROOT/deploy/*" --fail-under=95
         "$PYTHON" -m coverage report --include="$ROOT/models/classifier.py" --fail-under=95
       fi

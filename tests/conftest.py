@@ -30,6 +30,8 @@ SLOW = (  # files that boot machines, open browsers, run notebooks or grade; the
     *("test_goldens", "test_checks_m4_unit", "test_openapi", "test_harmless", "test_walk", "test_gates"),
     *("test_labs_lost", "test_digits"),
 )
+# of the others those that take longest: who starts one of them last keeps all waiting
+LONGER = ("test_made_term", "test_server", "test_labs_labkit", "test_labs_pieces", "test_wire", "test_rooms")
 # where the code that the report counts runs in the tests' own process; measuring doubles a test's time
 MEASURED = ("deploy", "test_server", "test_classifier")
 # where servers do what no other does: what all others reach, these have reached
@@ -80,7 +82,8 @@ def pytest_collection(session):
 
 def pytest_collection_modifyitems(items):
     """The longest first: side by side, one that starts last keeps all others waiting for it."""
-    items.sort(key=lambda item: SLOW.index(item.path.stem) if item.path.stem in SLOW else len(SLOW))
+    order = [*SLOW, *LONGER]
+    items.sort(key=lambda item: order.index(item.path.stem) if item.path.stem in order else len(order))
 
 
 def is_of(item, names: tuple[str, ...]) -> bool:
