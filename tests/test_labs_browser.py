@@ -341,5 +341,10 @@ SHOWN = "return [...document.querySelectorAll('.jp-MarkdownViewer')].map(each =>
 def test_a_link_of_the_progress_page_opens_its_lab(browser, progress_page):
     browser.find_element(By.XPATH, TAB("PROGRESS.md")).click()
     link = f"//*[contains(@class,'jp-MarkdownViewer')]//a[contains(.,'{LABS[-1][:2]}')]"
-    browser.find_element(By.XPATH, link).click()
+
+    def follow(_) -> bool:  # again, where the page was just written anew, as it came to the front
+        browser.find_element(By.XPATH, link).click()
+        return True
+
+    progress_page.until(follow)
     progress_page.until(lambda _: count(browser, ".jp-Notebook .jp-CodeCell"))
