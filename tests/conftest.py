@@ -51,7 +51,7 @@ def pytest_addoption(parser):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Of `-m alone` as well, only what has such tests: to import all others takes five seconds."""
+    """Of `-m alone` as well, only what has such tests: to import all others takes longer."""
     if config.option.markexpr == "alone" and collection_path.suffix == ".py":
         return "mark.alone" not in collection_path.read_text(encoding="utf-8") or None
     return True if config.getoption("--quick") and collection_path.stem in SLOW else None

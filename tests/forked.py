@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
@@ -172,10 +173,15 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-if __name__ == "__main__":
-    for module in sys.argv[1:]:
-        with contextlib.suppress(ImportError):  # a program that needs it will say so
+def import_all(modules: Iterable[str]) -> None:
+    """Import those that are installed: a program that needs another one will say so."""
+    for module in modules:
+        with contextlib.suppress(ImportError):
             importlib.import_module(module)
+
+
+if __name__ == "__main__":
+    import_all(sys.argv[1:])
     gc.freeze()  # or the first collection of each fork would make a copy of nearly all of it
     with socket.socket(fileno=os.dup(0)) as stdin:
         request = fork_for_all(stdin)

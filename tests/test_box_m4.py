@@ -15,15 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from lent import keep_venv, with_venv
+from lent import BOX, CACHE, keep_venv, with_venv
 from tree import copy_to
 
 from checks import test_m4_machine, test_m4_unit
 from checks.kit.core import FAILED, PASSED, checks_of
 
 ROOT = Path(__file__).resolve().parents[1]
-BOX = ROOT / "deploy" / "box" / "box"
-BOXES = Path("/var/lib/pixelwise-box/boxes")
 PROD = "ssh://produser@192.168.56.11"
 REPOSITORY = f"{PROD}/srv/git/pixelwise.git"
 LANES = 2  # boxes side by side: most of a check is waiting, but each takes its set-up
@@ -328,7 +326,7 @@ def outcome(request, tmp_path_factory):
     finally:
         pool.shutdown(cancel_futures=True)
         told = [machine.destroy() for machine in machines]
-        left = list(BOXES.glob(f"m4-{os.getpid()}-*"))
+        left = list(CACHE.glob(f"boxes/m4-{os.getpid()}-*"))
     assert not left, told
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from lent import with_venv
+from lent import BOX, with_venv
 from nbclient import NotebookClient
 from test_labs import OWN_SETTINGS, PROGRESS, ROOT, failing_cells, output_text, tags
 from tree import changed_kit
@@ -25,7 +25,6 @@ from checks.editions.write import write_editions
 
 NAME = "04_from_dev_to_production.ipynb"
 LAB = ROOT / "labs" / NAME
-BOX = ROOT / "deploy" / "box" / "box"
 COURSE = "produser@192.168.56.11"
 UNIT = "deploy/pixelwise.service"
 # Claims of the lab in the order of its cells: file, what stands there, what makes the claim false, the first

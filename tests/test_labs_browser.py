@@ -14,7 +14,7 @@ from pathlib import Path
 
 import chromium
 import pytest
-from lent import with_venv
+from lent import BOX, with_venv
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
@@ -25,7 +25,6 @@ from tree import copy_to, from_setup
 from checks.editions.write import never_run
 
 ROOT = Path(__file__).resolve().parent.parent
-BOX = ROOT / "deploy" / "box" / "box"
 LABS = sorted(path.name for path in ROOT.glob("labs/0[0-9]_*.ipynb"))
 EVERY_CELL = {"@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"}}  # is in the page
 IN_FRONT = ".jp-NotebookPanel:not(.lm-mod-hidden)"

@@ -13,7 +13,6 @@ test starts by itself can be had without a program in between: see forked.py.
 
 import contextlib
 import gc
-import importlib
 import io
 import json
 import marshal
@@ -27,7 +26,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from forked import leave, run
+from forked import import_all, leave, run
 
 # Of kernels and labs, of servers, and of who runs a lab. Nothing of the kit, whose copies differ.
 MODULES = ("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.zmqshell", "IPython", "comm", "ipywidgets")
@@ -35,13 +34,9 @@ MODULES += ("numpy", "requests", "dotenv", "jsonschema", "jsonschema_rs", "orjso
 MODULES += ("pytest", "nbformat.v4", "jupyter_client.manager", "jupyter_client.blocking", "rich.console")
 MODULES += ("nbclient", "nbval.kernel", "coverage", "unittest", "xml.etree.ElementTree", "xml.dom.minidom")
 # and what a kernel imports only as it starts
-MODULES += (
-    "ipykernel.debugger",
-    "IPython.core.debugger",
-    "IPython.core.completerlib",
-    "IPython.core.oinspect",
-)
-MODULES += ("IPython.core.logger", "IPython.extensions.storemagic", "tornado.platform.asyncio", "psutil")
+MODULES += ("ipykernel.debugger", "IPython.core.debugger", "IPython.core.completerlib", "psutil")
+MODULES += ("IPython.core.oinspect", "IPython.core.logger", "IPython.extensions.storemagic")
+MODULES += ("tornado.platform.asyncio",)
 
 QUIET = ("--HistoryManager.enabled=False",)  # its file would be the developer's
 AT_START = ("PYTHON", "OPENBLAS_CORETYPE")  # variables that count when Python starts, or imports numpy
@@ -128,9 +123,7 @@ class Python:
 def serve(address: str, program: str) -> dict:
     """Fork until stdin is closed. Returns in each fork: what to run."""
     sys.modules["debugpy"] = None  # nobody looks for bugs there: half of the time in which a kernel starts
-    for module in MODULES:
-        with contextlib.suppress(ModuleNotFoundError):  # a program that needs it will say so
-            importlib.import_module(module)
+    import_all(MODULES)
     nbformat = sys.modules["nbformat"]
     nbformat.validate(nbformat.v4.new_notebook())  # makes a validator, which is kept
     assert threading.active_count() == 1, "what is forked has only the thread that forks"

@@ -63,9 +63,8 @@ def _common(passages: list[list[str | None]]) -> tuple[np.ndarray, np.ndarray]:
     sets = [set(filter(None, one)) for one in passages]
     if len(sets) < 2 or not any(sets):
         return np.zeros((len(sets), len(sets))), np.zeros(len(sets))
-    from sklearn.feature_extraction.text import (
-        CountVectorizer,
-    )  # takes a second: who needs none starts at once
+    # this takes a second: who has nothing to compare starts at once
+    from sklearn.feature_extraction.text import CountVectorizer
 
     counts = CountVectorizer(analyzer=lambda one: one, binary=True, dtype=np.float64).fit_transform(sets)
     students = np.asarray(counts.sum(axis=0)).ravel()  # that have it

@@ -308,9 +308,9 @@ def test_what_was_finished_is_kept_and_never_graded_again(small_class, small_gra
         deadline = time.monotonic() + 10
         while not (networks := networks_of(mark)) and time.monotonic() < deadline:
             time.sleep(0.02)  # the third is under way
-        with contextlib.ExitStack() as kept:
+        with contextlib.ExitStack() as held:
             for one in networks.values():  # a network that nobody holds may leave its number to a new one
-                kept.enter_context(Path(f"/proc/{one[0]}/ns/net").open("rb"))
+                held.enter_context(Path(f"/proc/{one[0]}/ns/net").open("rb"))
             process.send_signal(number)
             rest = process.stdout.read()
             status = process.wait()
