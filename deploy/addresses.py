@@ -1,5 +1,6 @@
 """Who is asking: IP addresses as they are written, and whose line they belong to."""
 
+import functools
 import ipaddress
 import re
 from contextlib import suppress
@@ -15,6 +16,7 @@ def plain_address(text: str) -> str:
     return ""
 
 
+@functools.lru_cache(maxsize=1024)
 def line_of(address: str) -> str:
     """Whose line an address is: an IPv4 address itself, and the first 64 bits of an IPv6 address, as one line
     may have as many addresses as the rest holds. What is no address stands for itself."""

@@ -202,10 +202,11 @@ class Server(TcpWSGIServer):
     def accept_all(self) -> None:
         """Accept who waits while there are places, and not one a round, as a round of answers takes long."""
         for _ in range(PLACES):
-            if self.knocked and (self.taken() < PLACES or self.draining.is_set()):
-                if self.lingering >= PLACES:
-                    next(one for one in self.active_channels.values() if one.lingers).handle_close()
-                super().handle_accept()
+            if not self.knocked or (self.taken() >= PLACES and not self.draining.is_set()):
+                return
+            if self.lingering >= PLACES:
+                next(one for one in self.active_channels.values() if one.lingers).handle_close()
+            super().handle_accept()
 
     def taken(self) -> int:
         """How many places are taken."""

@@ -40,7 +40,8 @@ class Classifier:
     """A loaded model.
 
     classes: the class names in the order of the columns of `predict_proba`, for example "0" … "9".
-    predict_proba: maps float64 (N, 784) in {0, 1} to float64 (N, len(classes)), rows summing to 1.
+    predict_proba: maps (N, 784) in {0, 1}, or {False, True} where `prepared`, to (N, len(classes)), rows
+    summing to 1; both float64, as scikit-learn has it.
     prepared: True where plain arrays do the arithmetic, False where the pipeline does.
     """
 
@@ -64,11 +65,13 @@ class Classifier:
             raise ValueError(f"images must have the shape (N, 28, 28), not {images.shape}")
         if not len(images):
             return []
-        ink = (images.reshape(-1, 784) > BINARISE_ABOVE).astype(np.float64)
+        ink = images.reshape(-1, 784) > BINARISE_ABOVE
+        if not self.prepared:
+            ink = ink.astype(np.float64)
         return [self._answer(row) for row in self.predict_proba(ink)]
 
     def _answer(self, row: np.ndarray) -> dict:
-        best, scores = int(row.argmax()), row.astype(np.float64).round(9).tolist()
+        best, scores = int(row.argmax()), row.astype(np.float64, copy=False).round(9).tolist()
         scores_by_class = dict(zip(self.classes, scores))
         return {"prediction": self.classes[best], "confidence": scores[best], "scores": scores_by_class}
 
@@ -204,17 +207,16 @@ def _forward(layers: list[np.ndarray], ink: np.ndarray) -> np.ndarray:
     """Scores (N, classes) of ink (N, 784) in {0, 1}: relu between the layers and softmax at the end."""
     weights, biases, *deeper = layers
     if len(ink) == 1:  # most of one picture is paper: skip its weights
-        rows = weights.take(ink[0].nonzero()[0], axis=0)
-        values = np.ones((1, len(rows)), weights.dtype) @ rows + biases
+        values = weights.take(ink[0].nonzero()[0], axis=0).sum(axis=0) + biases
     else:
         values = ink.astype(weights.dtype) @ weights + biases
     for weights, biases in zip(deeper[::2], deeper[1::2]):
         values = np.maximum(values, 0, out=values) @ weights
         values += biases
-    values -= values.max(axis=1, keepdims=True)
+    values -= values.max(axis=-1, keepdims=True)
     np.exp(values, out=values)
-    values /= values.sum(axis=1, keepdims=True)
-    return values
+    values /= values.sum(axis=-1, keepdims=True)
+    return values.reshape(len(ink), -1)
 
 
 # ---- Files ----------------------------------------------------------------------------------------------
