@@ -1,6 +1,7 @@
 """deploy/connections.py: what a connection does with a client that reads slowly, resets, or is at its end."""
 
 import errno
+import itertools
 import select
 import socket
 import struct
@@ -9,9 +10,15 @@ from contextlib import suppress
 from unittest.mock import Mock
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from in_process import ask, by_hand, channels, exchange, hello, serving_of, stand_still, turns_until
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.task import WSGITask
 
 from deploy import connections
+from deploy.framing import Parser
 
 
 @pytest.fixture
@@ -154,3 +161,53 @@ def test_a_connection_that_is_closed_reads_no_more():
         channel.rest = b"POST / HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
         channel.go_on()
         assert channel.request is None
+
+
+NAMES = st.sampled_from(
+    ["content-length", "Content-Type", "date", "Server", "X-Request-ID", "x-request-id", "Set-Cookie"]
+)
+
+
+@given(
+    st.lists(st.tuples(NAMES, st.sampled_from(["2", "a b"])), max_size=6),
+    st.sampled_from(["200 OK", "422 Unprocessable Content", "204 No Content", "304 Not Modified"]),
+    st.sampled_from(["1.0", "1.1"]),
+    st.sampled_from(["", "close", "keep-alive"]),
+    st.booleans(),
+)
+@example([("X-b", "1"), ("x-A", "2"), ("Content-Length", "2")], "200 OK", "1.1", "", False)
+@example([("X-b", "2"), ("x-B", "1"), ("Content-Length", "2")], "200 OK", "1.1", "", False)
+@example([("date", "1"), ("Content-Length", "2")], "200 OK", "1.1", "", False)
+@example([("server", "1"), ("Content-Length", "2")], "200 OK", "1.1", "", False)
+@example([("Content-Length", "2")], "204 No Content", "1.1", "", False)
+def test_the_head_of_an_answer_has_the_bytes_that_waitress_gives_it(headers, status, version, wish, closing):
+    def head(task_class):
+        channel, request = Mock(), Parser(Adjustments())
+        request.received(f"GET / HTTP/{version}\r\nConnection: {wish}\r\n\r\n".encode())
+        channel.server.adj.ident, channel.server.draining.is_set.return_value = None, closing
+        task = task_class(channel, request)
+        task.start()
+        if closing:
+            task.set_close_on_finish()
+        task.start_time, task.status, task.content_length = 1_000_000_000.9, status, 2
+        task.response_headers += headers
+        return task.build_response_header()
+
+    assert head(connections.Task) == head(WSGITask)
+
+
+def test_what_the_system_does_not_take_of_an_answer_at_once_follows_in_order(monkeypatch):
+    send, room = HTTPChannel.send, itertools.cycle([9, 0])  # bytes
+
+    def send_some(self, data, *more):
+        return send(self, data[:size], *more) if (size := next(room)) else 0
+
+    monkeypatch.setattr(HTTPChannel, "send", send_some)
+
+    def app(environ, start_response):
+        start_response("200 OK", [("Content-Length", "16")])
+        return [b"in two ", b"pieces", b"..."] if environ["PATH_INFO"] == "/pieces" else [b"in a single one!"]
+
+    with serving_of(app, at_once=True) as running:
+        for path, body in (("/", b"in a single one!"), ("/pieces", b"in two pieces...")):
+            assert ask(running.url + path) == body
