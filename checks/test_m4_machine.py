@@ -271,7 +271,8 @@ def test_a_stop_stays_a_stop(api, prod):
         stopped = prod.sudo(f"systemctl stop {SERVICE}", seconds=100)  # systemd itself kills it after 90 s
         if stopped.status:
             raise CannotCheck(f"systemctl stop failed: {printable(stopped.err.strip())}")
-        up_again = prod.until(lambda: prod.pid() != 0 or answers(api), watched)
+        # what the last request has woken is seen as well, however slow the machine
+        up_again = prod.until(lambda: prod.pid() != 0 or answers(api), watched) or prod.pid() != 0
     finally:
         _leave_it_running(prod)
     demand(not up_again, f"it runs within {watched:g} s of the stop", "nothing runs until systemctl start")

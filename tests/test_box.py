@@ -40,7 +40,7 @@ class Box:
         self.command = command
         self.environment = environment
 
-    def run(self, command: str, *arguments: str, expect: int | None = 0, timeout: float = 60, **options):
+    def run(self, command: str, *arguments: str, expect: int | None = 0, timeout: float = 600, **options):
         """`box --name … COMMAND ARGUMENTS…`; fails with all that it printed if the exit status is another."""
         environment = {**os.environ, **self.environment, **options.pop("env", {})}
         done = subprocess.run(
@@ -423,7 +423,7 @@ def test_two_boxes_with_the_same_addresses_do_not_meet(box, other_box):
     boxes = (box, other_box)
     box.run("down")
     both = [subprocess.Popen([BOX, "--name", each.name, "up"], stdout=subprocess.DEVNULL) for each in boxes]
-    assert [process.wait(60) for process in both] == [0, 0]
+    assert [process.wait(600) for process in both] == [0, 0]
     for each in boxes:
         each.ssh(f"mkdir -p ~/www && echo {each.name} > ~/www/health")
         each.ssh("sudo systemd-run -q --unit=web2 python3 -m http.server -d /home/produser/www 8001")
@@ -552,7 +552,7 @@ def test_destroy_leaves_nothing_behind(box, other_box, crash):
     if crash:
         os.kill(other_box.processes()["nspawn"], signal.SIGKILL)
     other_box.run("destroy")
-    assert sleeper.wait(10) != 0
+    assert sleeper.wait(600) != 0
     assert left_behind(before, traces()) == {}
     assert "there is no box" in other_box.run("destroy").stdout
     assert "there is no box" in other_box.run("status", expect=4).stdout

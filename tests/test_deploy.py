@@ -12,7 +12,7 @@ SERVICE, SOCKET = DEPLOY / "pixelwise.service", DEPLOY / "pixelwise.socket"
 
 
 def analyze(*words) -> subprocess.CompletedProcess:
-    return subprocess.run(["systemd-analyze", *words], capture_output=True, text=True, timeout=60)
+    return subprocess.run(["systemd-analyze", *words], capture_output=True, text=True, timeout=600)
 
 
 def exposure(unit: Path) -> float:

@@ -22,7 +22,7 @@ def test_a_fork_sees_what_a_new_interpreter_sees_and_ends_like_it(tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM)
     command = [tmp_path / "program.py", "--word", "ä"]
     where = {"cwd": "/usr", "env": {"KEY": "ü", "LC_CTYPE": "C.UTF-8"}}
-    forked = FORKS.run(*command, **where, timeout=60)
+    forked = FORKS.run(*command, **where, timeout=600)
     new = subprocess.run([sys.executable, *command], stdin=subprocess.DEVNULL, capture_output=True, **where)
     assert (forked.returncode, forked.stdout, forked.stderr) == (7, new.stdout, b"wrong\n")
     assert b"the end" in new.stdout
@@ -31,7 +31,7 @@ def test_a_fork_sees_what_a_new_interpreter_sees_and_ends_like_it(tmp_path):
 @pytest.mark.parametrize("last", ["", "sys.exit()", "sys.exit('no')", "sys.exit(256)", "1 / 0"])
 def test_a_fork_ends_with_the_status_and_the_last_words_of_a_new_interpreter(last, tmp_path):
     (tmp_path / "program.py").write_text(f"import sys\nprint('said')\n{last}")
-    forked = FORKS.run(tmp_path / "program.py", env={}, timeout=60)
+    forked = FORKS.run(tmp_path / "program.py", env={}, timeout=600)
     new = subprocess.run([sys.executable, tmp_path / "program.py"], capture_output=True)
     assert (forked.returncode, forked.stdout) == (new.returncode, new.stdout)
     assert forked.stderr.splitlines()[-1:] == new.stderr.splitlines()[-1:]
@@ -45,7 +45,7 @@ def test_a_fork_can_be_waited_for_and_stopped(number, tmp_path):
         program.wait(0.01)
     assert program.poll() is None
     program.send_signal(number)
-    assert program.wait(60) == program.poll() == -number
+    assert program.wait(600) == program.poll() == -number
 
 
 def test_nothing_of_a_program_is_there_in_the_next_one(tmp_path):
@@ -54,7 +54,7 @@ def test_nothing_of_a_program_is_there_in_the_next_one(tmp_path):
         "import sys\nsys.exit('colorsys' in sys.modules or '/nowhere' in sys.path)"
     )
     for name in ("program.py", "next.py"):
-        assert FORKS.run(tmp_path / name, env={}, timeout=60).returncode == 0
+        assert FORKS.run(tmp_path / name, env={}, timeout=600).returncode == 0
 
 
 def test_a_program_holds_no_file_of_one_that_runs_beside_it(tmp_path):
@@ -62,7 +62,7 @@ def test_a_program_holds_no_file_of_one_that_runs_beside_it(tmp_path):
     (tmp_path / "looks.py").write_text("import os\nprint(sorted(os.listdir('/proc/self/fd')))")
     beside = FORKS.start(tmp_path / "waits.py", env={})
     try:
-        found = FORKS.run(tmp_path / "looks.py", env={}, timeout=60)
+        found = FORKS.run(tmp_path / "looks.py", env={}, timeout=600)
     finally:
         beside.kill()
     assert found.stdout == b"['0', '1', '2', '3']\n", "3 is the folder that it looks at"
@@ -72,9 +72,9 @@ def test_a_program_whose_end_nobody_waits_for_is_in_no_others_way(tmp_path):
     (tmp_path / "program.py").write_text("")
     FORKS.start(tmp_path / "program.py", env={}).told.close()
     for _ in range(2):
-        assert FORKS.run(tmp_path / "program.py", env={}, timeout=60).returncode == 0
+        assert FORKS.run(tmp_path / "program.py", env={}, timeout=600).returncode == 0
 
 
 def test_a_module_that_is_not_installed_hinders_no_program_that_does_without(tmp_path):
     (tmp_path / "program.py").write_text("")
-    assert Forks("no_such_module").run(tmp_path / "program.py", env={}, timeout=60).returncode == 0
+    assert Forks("no_such_module").run(tmp_path / "program.py", env={}, timeout=600).returncode == 0

@@ -275,7 +275,7 @@ def real_outputs() -> list[str]:
     for _ in range(2):
         command = [sys.executable, "-c", SHOWN]
         done = subprocess.run(
-            command, cwd=FOLDER, env=environment(), capture_output=True, text=True, timeout=60
+            command, cwd=FOLDER, env=environment(), capture_output=True, text=True, timeout=600
         )
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout)

@@ -88,7 +88,7 @@ def lab(tmp_path_factory, prod, warm_python):
         yield found[0]
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(300)
 
 
 @pytest.fixture(scope="module")

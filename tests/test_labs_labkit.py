@@ -95,7 +95,7 @@ def test_a_kernel_that_ends_takes_its_server_and_its_files_along(tmp_path):
     line = "import labkit; print(labkit.Server().url); labkit.copy_of_the_server()"
     environ = os.environ | {"TMPDIR": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-c", line], cwd=LABS, env=environ, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", line], cwd=LABS, env=environ, capture_output=True, text=True, timeout=600
     )
     assert gone(done.stdout.split()[-1]) and done.stderr == ""
     assert list(tmp_path.iterdir()) == []
@@ -107,7 +107,7 @@ def test_the_next_copy_clears_away_what_a_killed_kernel_left(tmp_path):
     (tmp_path / "pixelwise-lab-unit-x").mkdir()  # somebody else's
     for end, left in (("os.kill(os.getpid(), signal.SIGKILL)", 2), ("", 1)):
         command = [sys.executable, "-c", line.format(end)]
-        subprocess.run(command, cwd=LABS, env=environ, capture_output=True, timeout=60, check=False)
+        subprocess.run(command, cwd=LABS, env=environ, capture_output=True, timeout=600, check=False)
         assert len(list(tmp_path.iterdir())) == left
 
 

@@ -64,7 +64,7 @@ def outputs(ipython: Path, folder: Path, *cells: str, session: str = "02_the_con
     """What each of these cells prints in a kernel that has just started."""
     notebook = new_notebook(cells=[new_code_cell(source) for source in cells])
     environ = {"IPYTHONDIR": str(ipython), "JPY_SESSION_NAME": str(LABS / session)}
-    client = NotebookClient(notebook, timeout=60, kernel_name="python3", allow_errors=True)
+    client = NotebookClient(notebook, timeout=600, kernel_name="python3", allow_errors=True)
     client.execute(cwd=str(folder), env={**os.environ, **environ})
     return ["".join(o.get("text", "") or o.get("ename", "") for o in cell.outputs) for cell in notebook.cells]
 

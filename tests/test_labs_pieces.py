@@ -51,7 +51,7 @@ def tried(tmp_path, warm_python):
     def tried(text: str, function: str) -> dict[str, str]:
         (tmp_path / "server.py").write_text(text, encoding="utf-8")
         command = [warm_python.program, ROOT / "labs" / "pieces.py", tmp_path / "server.py", function]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
         found = dict(json.loads(done.stdout)).values()
         return dict(zip([piece.__name__ for piece in pieces.PIECES[function]], found))
 

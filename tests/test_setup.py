@@ -131,7 +131,7 @@ def serving(clone: Path):
         yield text[text.index("curl -H") :]
     finally:
         served.send_signal(signal.SIGINT)
-        _, rest = served.communicate(timeout=15)
+        _, rest = served.communicate(timeout=600)
     assert served.returncode == 0
     assert "Traceback" not in rest
 

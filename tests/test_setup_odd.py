@@ -248,7 +248,7 @@ def test_on_prod_it_asks_the_service_where_it_listens(clone, host):
     assert os.geteuid() == 0, "this makes a network: run it as root"
     environ = os.environ | LENT | {"HOST": host, "PORT": "8000", "SECRET_API_KEY": KEY}
     command = ["unshare", "--net", "--kill-child", "bash", "-c", WAIT]
-    assert subprocess.run(command, cwd=clone, env=environ, timeout=60).returncode == 0
+    assert subprocess.run(command, cwd=clone, env=environ, timeout=600).returncode == 0
 
 
 # ---- What is somebody's in JupyterLab ------------------------------------------------------------------

@@ -62,7 +62,7 @@ def test_a_signal_reaches_the_fork_and_its_end_comes_back(warm_python, tmp_path,
         assert asked.stdout.readline() == b"ready\n"
         asked.terminate()
         try:
-            assert asked.wait(60) == status
+            assert asked.wait(600) == status
         finally:
             asked.kill()
 

@@ -226,7 +226,7 @@ def environment(settings: dict, server: Path = SERVER) -> dict:
 
 def run_to_the_end(server: Path = SERVER, *, cwd="/", arguments=(), **settings) -> tuple[int, list[str]]:
     """Run a server that is expected to stop on its own: its exit status and the lines of its stderr."""
-    done = FORKS.run(server, *arguments, cwd=cwd, env=environment(settings, server), timeout=60)
+    done = FORKS.run(server, *arguments, cwd=cwd, env=environment(settings, server), timeout=600)
     assert done.stdout == b""
     return done.returncode, done.stderr.decode(errors="backslashreplace").splitlines()
 

@@ -46,7 +46,7 @@ def program(monkeypatch):
     if forks._origin:
         process, way = forks._origin
         way.close()
-        assert process.wait(60) in (0, 1, -signal.SIGKILL), "nobody needs it any more"
+        assert process.wait(600) in (0, 1, -signal.SIGKILL), "nobody needs it any more"
 
 
 @pytest.mark.parametrize("user", AS)
@@ -65,7 +65,7 @@ def test_a_grader_has_a_network_a_session_an_environment_and_streams_of_its_own(
             **{"network": ["lo"], "session": True, "of the class": value, "stdin": value},
             **{"root": True, "parent": True},  # of its own namespace, where it is nobody
         }
-        assert grader.wait(60) == 0
+        assert grader.wait(600) == 0
 
 
 def test_a_grader_runs_until_it_ends_and_what_is_sent_to_it_then_reaches_nobody(program):
@@ -76,7 +76,7 @@ def test_a_grader_runs_until_it_ends_and_what_is_sent_to_it_then_reaches_nobody(
         with pytest.raises(subprocess.TimeoutExpired):
             grader.wait(0)
         grader.terminate()
-        assert grader.wait(60) == grader.poll() == 0 and grader.stdout.read() == b""
+        assert grader.wait(600) == grader.poll() == 0 and grader.stdout.read() == b""
         grader.kill()
 
 
@@ -87,7 +87,7 @@ def test_with_the_process_that_they_are_forked_from_all_graders_end_and_the_next
     forks._origin[0].kill()
     graders.append(forks.start_grader(program.errors))
     assert graders[1].stdout.read(1) and graders[1].poll() is None
-    assert select.select([graders[0].stdout], [], [], 60)[0] and graders[0].wait(60) == 0
+    assert select.select([graders[0].stdout], [], [], 60)[0] and graders[0].wait(600) == 0
     for grader in graders:
         with grader.stdin, grader.stdout:
             grader.kill()
@@ -121,7 +121,7 @@ def test_a_grader_that_is_told_to_stop_ends_whatever_its_threads_do(program, tmp
         grader.stdin.write(pickle.dumps(task | {"scratch": str(tmp_path / "scratch")}))
         grader.stdin.close()
         try:
-            assert grader.wait(60) == 0
+            assert grader.wait(600) == 0
         finally:
             grader.kill()
     assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,9 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -74,15 +76,15 @@ def driver(request):
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
-    """A submission's folder; readable for all, as checks.classroom.intake makes it."""
-    made = tmp_path / "submission"
-    made.mkdir()
-    (made / "answer.txt").write_text("42")
-    for parent in list(made.parents)[:-2]:
-        if parent.stat().st_uid == os.geteuid():
-            parent.chmod(parent.stat().st_mode | 0o711)
-    return made
+def folder() -> Iterator[Path]:
+    """A submission's folder; readable for all, as checks.classroom.intake makes it. (Whenever another pytest
+    starts, it closes pytest's own temporary folder to all others.)"""
+    with tempfile.TemporaryDirectory(prefix="pixelwise-sandbox-") as place:
+        Path(place).chmod(0o711)
+        made = Path(place, "submission")
+        made.mkdir(mode=0o755)
+        (made / "answer.txt").write_text("42")
+        yield made
 
 
 def lines(answer: dict) -> list[str]:
@@ -109,10 +111,10 @@ def test_it_sees_no_process_but_its_own(driver, folder):
     assert set(names) <= {"bwrap", "sh", "cat"} and len(names) <= 3
 
 
-def test_it_sees_no_file_of_anybody_else(driver, folder, tmp_path):
-    (tmp_path / "neighbour.txt").write_text("secret")
+def test_it_sees_no_file_of_anybody_else(driver, folder):
+    (folder.parent / "neighbour.txt").write_text("secret")
     looked_for = ["/etc/shadow", "/home", "/var", "/run", "/srv", "/mnt", "/sys", "/opt", "/root/.bashrc"]
-    looked_for += map(str, [tmp_path / "neighbour.txt", folder, DRIVER, ROOT / "README.md"])
+    looked_for += map(str, [folder.parent / "neighbour.txt", folder, DRIVER, ROOT / "README.md"])
     # of the folders above its Python there is the way to it, and nothing else
     pythons = [python for python in (sys.prefix, sys.base_prefix) if not python.startswith("/usr")]
     way = {str(step) for python in pythons for step in [Path(python), *Path(python).parents]} - {"/"}
@@ -172,8 +174,8 @@ def test_every_command_finds_a_fresh_copy_of_the_folder(driver, folder):
     assert (folder / "answer.txt").read_text() == "42"
 
 
-def test_what_is_named_readable_can_be_read_and_not_written(driver, folder, tmp_path):
-    connection = tmp_path / "kernel.json"
+def test_what_is_named_readable_can_be_read_and_not_written(driver, folder):
+    connection = folder.parent / "kernel.json"
     connection.write_text("{}")
     told = driver.ask(
         folder, "sh", "-c", f"cat {connection}; echo x > {connection}", readable=[str(connection)]

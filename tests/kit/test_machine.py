@@ -94,7 +94,7 @@ def test_the_real_ssh_understands_the_options():
     """Whether this ssh knows every option: it reads them, then prints what it would do."""
     prod = Prod("ssh://u@127.0.0.1:1")
     command = ["ssh", "-G", *prod._options(), prod.destination]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    told = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert told.returncode == 0 and "batchmode yes" in told.stdout and "port 1\n" in told.stdout, told
     with pytest.raises(NoSsh, match="nothing listens for ssh there"):
         prod.run("true")

@@ -113,7 +113,7 @@ def refused(capsys, *arguments) -> str:
 def rebuild(folder: Path) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "checks.report", str(folder)]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "100"}
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=60)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=600)
 
 
 def test_the_command_writes_the_reports_again_after_a_crash(tmp_path):
