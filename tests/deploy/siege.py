@@ -17,6 +17,7 @@ import threading
 import time
 from contextlib import ExitStack, suppress
 from itertools import cycle, islice
+from pathlib import Path
 
 import wire
 
@@ -33,7 +34,7 @@ class Siege:
         self.attackers: list[threading.Thread] = []
         self.answers: list[float] = []  # seconds that each answer took
         self.faults: list[str] = []
-        self.beats: list[float] = []
+        self.beats: list[tuple[float, float]] = []  # when, and how long the server had waited by then
         self.slept = 0.0  # seconds for which a busy machine let this process wait, at most
         self.unix = self.stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
         self.unix.bind(f"\0siege-{folder.name}-{id(self)}")
@@ -88,10 +89,15 @@ class Siege:
         while not self.over.is_set():
             with suppress(TimeoutError):
                 if self.unix.recv(100) == b"WATCHDOG=1":
-                    self.beats.append(time.monotonic())
+                    self.beats.append((time.monotonic(), self.waited()))
             now = time.monotonic()
             self.slept = max(self.slept, now - before - self.unix.gettimeout())
             before = now
+
+    def waited(self) -> float:
+        """For how many seconds its threads could have run so far, and the machine ran others."""
+        tasks = Path(f"/proc/{self.server.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text().split()[1]) for task in tasks) / 1e9
 
     def hold(self, seconds: float, also=lambda: False) -> None:
         """Let the attack go on for so long, and until 20 answers were seen; `also` is done now and then."""
@@ -103,12 +109,13 @@ class Siege:
 
     def end(self) -> None:
         """SIGTERM, in the middle of the attack, once what was seen until now was what is promised."""
-        ended = time.monotonic()
+        ended = time.monotonic(), self.waited()
         self.over.set()
         for thread in self.threads:
             thread.join(wire.PATIENCE)
         medians = [statistics.median(self.answers[at : at + 20]) for at in range(len(self.answers) - 19)]
-        gaps = [later - earlier for earlier, later in zip(self.beats, [*self.beats[1:], ended])]
+        beats = zip(self.beats, [*self.beats[1:], ended])
+        gaps = [later - earlier - (then - before) for (earlier, before), (later, then) in beats]
         grown = self.largest - self.before
         began = time.monotonic()
         self.server.stop()
