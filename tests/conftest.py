@@ -1,6 +1,5 @@
 """Fixtures: real server processes, each on a port of its own, stopped and checked when the test is over."""
 
-import fcntl
 import gc
 import hashlib
 import os
@@ -59,25 +58,16 @@ def pytest_ignore_collect(collection_path, config):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection(session):
-    """pytest prepares the asserts of each file once, and keeps what it made: on a new clone the first worker
-    does that for all others, which would do the same beside it."""
-    prepared = any(Path(__file__).parent.glob("__pycache__/test_wire.*-pytest-*.pyc"))
-    with session.config.rootpath.joinpath("pytest.ini").open() as turn:
-        if not prepared and hasattr(session.config, "workerinput"):
-            try:
-                fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                fcntl.flock(turn, fcntl.LOCK_SH)
-        # what is imported and collected is never thrown away: looking for garbage there again and again takes
-        # longer than some tests, and makes whatever is forked copy all of it
-        gc.disable()
-        measure(session.config, False)
-        try:
-            return (yield)
-        finally:
-            gc.freeze()
-            gc.set_threshold(10_000)
-            gc.enable()
+    """What is imported and collected is never thrown away: looking for garbage there again and again takes
+    longer than some tests, and makes whatever is forked copy all of it."""
+    gc.disable()
+    measure(session.config, False)
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.set_threshold(10_000)
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items):
@@ -119,6 +109,16 @@ class ByFile(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         return nodeid if Path(file).stem in ALONE else file
+
+
+def pytest_xdist_setupnodes(config, specs):
+    """Fork the workers from a process that has imported all test files, which takes five times as long as the
+    rest of their start. What a file makes as it is imported all of them share."""
+    measure(config, False)
+    python = warm.Python(tests=map(str, config.invocation_params.args))
+    config.add_cleanup(python.close)
+    for spec in specs:
+        spec.python = str(python.program)
 
 
 def pytest_xdist_make_scheduler(config, log):

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import types
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
@@ -62,8 +63,8 @@ class Forks:
         self.modules, self.asked = modules, None
 
     def start(self, *words, env: dict, cwd="/", stdout=None, stderr=None) -> Forked:
-        """`python WORDS…` in this environment: a path and arguments, or -m and a module. stdout and stderr
-        are file descriptors; nothing is read, and what is written to none of them is lost."""
+        """`python WORDS…` in this environment: a path and arguments, -m and a module, or -c and code. stdout
+        and stderr are file descriptors; nothing is read, and what is written to none of them is lost."""
         assert "OPENBLAS_CORETYPE" not in env, "it counts as numpy is imported: start a real one"
         if self.asked is None:
             self.asked, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -140,6 +141,10 @@ def become(words: list[str], env: dict, cwd: str) -> None:
     if words[0] == "-m":
         sys.argv, sys.path[0] = words[1:], cwd
         runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    elif words[0] == "-c":
+        sys.argv, sys.path[0] = ["-c", *words[2:]], ""
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(words[1], vars(main))
     elif words[0] == "-P":  # without the program's folder
         sys.argv, sys.path[:1] = words[1:], []
         runpy.run_path(words[1], run_name="__main__")

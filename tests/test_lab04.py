@@ -16,7 +16,7 @@ import nbformat
 import pytest
 from lent import BOX, with_venv
 from nbclient import NotebookClient
-from test_labs import OWN_SETTINGS, PROGRESS, ROOT, failing_cells, output_text, tags
+from test_labs import OWN_SETTINGS, ROOT, failing_cells, output_text, progress, tags
 from tree import changed_kit
 
 from checks.editions import walk
@@ -66,7 +66,7 @@ class Machine:
         kept = {name: value for name, value in os.environ.items() if name not in OWN_SETTINGS}
         return (
             kept
-            | {"PROD_HOST": f"box:{self.name}", "PIXELWISE_PROGRESS": f"{PROGRESS.name}/{self.name}"}
+            | {"PROD_HOST": f"box:{self.name}", "PIXELWISE_PROGRESS": f"{progress().name}/{self.name}"}
             | more
         )
 

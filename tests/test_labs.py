@@ -4,6 +4,7 @@ Lab 04 needs a production machine: its run is in test_lab04.py.
 """
 
 import ast
+import functools
 import os
 import re
 import subprocess
@@ -30,9 +31,6 @@ TAGS = {"exercise", "solution", "reflection", "raises-exception"}
 SANITIZE = FOLDER / "sanitize.cfg"
 OWN_SETTINGS = ("SECRET_API_KEY", "PORT", "HOST", "DEBUG", "RATE_LIMIT", "PIXELWISE_SERVER", "ECHO_URL")
 OWN_SETTINGS += ("PYTEST_ADDOPTS",)
-PROGRESS = tempfile.TemporaryDirectory(
-    prefix="pixelwise-progress-"
-)  # of the labs that run here, no developer's
 
 
 def cells_of(name: str) -> list:
@@ -47,6 +45,12 @@ def output_text(cell) -> str:
     """What a cell shows, as text."""
     texts = [output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell.outputs]
     return "\n".join(texts)
+
+
+@functools.cache
+def progress() -> tempfile.TemporaryDirectory:
+    """A folder for what is done in the labs that run here, which is no developer's progress."""
+    return tempfile.TemporaryDirectory(prefix="pixelwise-progress-")
 
 
 # ---- Their form -----------------------------------------------------------------------------------------
@@ -201,7 +205,7 @@ def test_a_text_makes_the_notebook_that_makes_it():
 
 def environment(**more) -> dict:
     kept = {name: value for name, value in os.environ.items() if name not in OWN_SETTINGS}
-    return kept | {"PIXELWISE_PROGRESS": f"{PROGRESS.name}/progress.json"} | more
+    return kept | {"PIXELWISE_PROGRESS": f"{progress().name}/progress.json"} | more
 
 
 def start_nbval(

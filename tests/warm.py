@@ -3,12 +3,14 @@
     with warm.Python() as python:            # the process that everything is forked from
         python.program                       # in the place of sys.executable; `pytest` lies beside it
         python.kernels                       # for JUPYTER_PATH: "python3" is a kernel by that program
+    warm.Python(tests=["-m", "not alone"])   # the same for workers: what pytest collects with these arguments
 
 What is forked has a folder, an environment, streams, a session and an end of its own, as a new process has,
 and none of the kit's modules was imported before. For it, too, the program is sys.executable: so the servers
-of a kernel are forked as well. All of them have one seed for hashes. What the program cannot do it leaves to
-the real Python: options other than -m and -P, other variables of AT_START, another user or namespace. What a
-test starts by itself can be had without a program in between: see forked.py.
+of a kernel are forked as well (but in a worker it is the real one, without what the tests imported). All of
+them have one seed for hashes. What the program cannot do it leaves to the real Python: options other than -m,
+-P and `-u -c`, other variables of AT_START, another user or namespace. What a test starts by itself can be
+had without a program in between: see forked.py.
 """
 
 import contextlib
@@ -24,8 +26,10 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
 from forked import import_all, leave, run
 
 # Of kernels and labs, of servers, and of who runs a lab. Nothing of the kit, whose copies differ.
@@ -51,7 +55,8 @@ if os.path.basename(sys.argv[0]) == "pytest":
 own = {{name: value for name, value in os.environ.items() if name.startswith({at_start!r})}}
 own.pop("PYTHONDONTWRITEBYTECODE", None)
 where = [os.getuid(), *(os.readlink("/proc/self/ns/" + name) for name in ("net", "mnt", "pid", "user"))]
-can = words[:1] == ["-m"] or [] < words and os.path.isfile(words[words[0] == "-P" and len(words) > 1])
+can = words[:1] == ["-m"] or words[:2] == ["-u", "-c"]
+can = can or [] < words and os.path.isfile(words[words[0] == "-P" and len(words) > 1])
 if own != {own!r} or where != {where!r} or not can:
     os.execv({python!r}, [{python!r}, *words])
 warm = _socket.socket(_socket.AF_UNIX)
@@ -72,9 +77,12 @@ os.kill(os.getpid(), -status)
 
 
 class Python:
-    """The process from which they are forked, and the program that asks it. more: variables of it."""
+    """The process from which they are forked, and the program that asks it.
 
-    def __init__(self, **more: str):
+    tests: arguments of pytest, whose workers are to be forked. more: variables of the process.
+    """
+
+    def __init__(self, tests: Iterable[str] | None = None, **more: str):
         self.folder = tempfile.TemporaryDirectory(
             prefix="warm-"
         )  # not pytest's: that is too long for sockets
@@ -102,7 +110,7 @@ class Python:
         # the group that a signal would reach is that of the program, and not of the kernel
         spec.write_text(json.dumps(told | {"interrupt_mode": "message"}))
         self.process = subprocess.Popen(
-            [sys.executable, __file__, address, self.program],
+            [sys.executable, __file__, address, *([self.program] if tests is None else ["", *tests])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environ,
@@ -113,6 +121,9 @@ class Python:
         return self
 
     def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
         self.process.communicate()
         self.folder.cleanup()
 
@@ -120,14 +131,56 @@ class Python:
 # ---- In the process from which they are forked ----------------------------------------------------------
 
 
-def serve(address: str, program: str) -> dict:
-    """Fork until stdin is closed. Returns in each fork: what to run."""
+def prepare() -> None:
+    """Import what kernels, servers and who runs a lab do."""
     sys.modules["debugpy"] = None  # nobody looks for bugs there: half of the time in which a kernel starts
     import_all(MODULES)
     nbformat = sys.modules["nbformat"]
     nbformat.validate(nbformat.v4.new_notebook())  # makes a validator, which is kept
+
+
+class Backwards:
+    """A plugin of pytest: the last file comes first."""
+
+    @staticmethod
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(collector):
+        report = yield
+        if isinstance(collector, pytest.Directory):
+            report.result.reverse()
+        return report
+
+
+def collect(tests: list[str]) -> None:
+    """Import the test files. Whoever is forked collects them again, in a fifth of the time, and says what is
+    wrong with one.
+
+    Python and pytest prepare each file once, and keep what they made: on a new clone two processes do that,
+    from both ends.
+    """
+    both = not any(Path(__file__).parent.glob("__pycache__/test_wire.*-pytest-*.pyc"))
+    other = os.fork() if both and not sys.dont_write_bytecode else None
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        pytest.main(
+            [*tests, "--collect-only", "--numprocesses=0", "--no-cov"],
+            plugins=[Backwards()] if other == 0 else [],
+        )
+    if other == 0:
+        os._exit(0)
+    if other:
+        os.kill(other, signal.SIGKILL)  # it has nothing to prepare any more
+        os.waitpid(other, 0)
+
+
+def serve(address: str, program: str, *tests: str) -> dict:
+    """Fork until stdin is closed. Returns in each fork: what to run."""
+    if program:
+        prepare()
+    else:
+        collect(tests)
     assert threading.active_count() == 1, "what is forked has only the thread that forks"
     gc.freeze()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends what is forked; this waits for who started it
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen(64)
@@ -161,7 +214,7 @@ def serve(address: str, program: str) -> dict:
                     one.close()
                 for one in ends:
                     os.close(one)
-                sys.executable = program
+                sys.executable = program or sys.executable
                 return begin(streams, *marshal.loads(told))
             for one in streams:
                 os.close(one)
@@ -185,7 +238,8 @@ def end_all(number: int) -> None:
 def begin(streams: list[int], words: list[str], folder: str, environ: dict[str, str]) -> dict:
     """Take the streams of who asked, in a session of its own; returns what to run."""
     os.setsid()
-    unbuffered = bool(environ.get("PYTHONUNBUFFERED"))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    unbuffered = bool(environ.get("PYTHONUNBUFFERED")) or words[0] == "-u"
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         os.dup2(streams[number], number)
         os.close(streams[number])
@@ -196,7 +250,7 @@ def begin(streams: list[int], words: list[str], folder: str, environ: dict[str, 
         stream = io.TextIOWrapper(raw, **how, write_through=unbuffered)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    return {"words": words, "env": environ, "cwd": folder}
+    return {"words": words[words[0] == "-u" :], "env": environ, "cwd": folder}
 
 
 if __name__ == "__main__":
