@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from types import MappingProxyType
 
 import numpy as np
@@ -63,14 +64,16 @@ def _common(passages: list[list[str | None]]) -> tuple[np.ndarray, np.ndarray]:
     sets = [set(filter(None, one)) for one in passages]
     if len(sets) < 2 or not any(sets):
         return np.zeros((len(sets), len(sets))), np.zeros(len(sets))
-    # this takes a second: who has nothing to compare starts at once
-    from sklearn.feature_extraction.text import CountVectorizer
+    from scipy.sparse import csr_array  # this takes a while: who has nothing to compare starts at once
 
-    counts = CountVectorizer(analyzer=lambda one: one, binary=True, dtype=np.float64).fit_transform(sets)
-    students = np.asarray(counts.sum(axis=0)).ravel()  # that have it
+    column = {one: number for number, one in enumerate(sorted(set().union(*sets)))}
+    columns = [sorted(column[one] for one in each) for each in sets]
+    ends = np.cumsum([0, *map(len, columns)])
+    counts = csr_array((np.ones(ends[-1]), [*chain(*columns)], ends))
+    students = counts.sum(axis=0)  # that have it
     rarity = np.log((len(sets) + 1) / students) / np.log((len(sets) + 1) / 2)
     weighted = counts.multiply(np.minimum(rarity, 1.0)).tocsr()
-    return (weighted @ weighted.T).toarray(), np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel()
+    return (weighted @ weighted.T).toarray(), weighted.multiply(weighted).sum(axis=1)
 
 
 # ---- Where ---------------------------------------------------------------------------------------------
