@@ -4,7 +4,9 @@ A submission waits for a window of the rate limit most of its time, and needs no
 check that waits for an answer must not find it taken by others.
 """
 
+import contextlib
 import fcntl
+import functools
 import os
 import re
 import threading
@@ -54,20 +56,21 @@ class Turn:
         self.waited = 0.0  # seconds, for others, all in all
         self._held, self._lock, self._over = None, threading.Lock(), None
 
+    @functools.cached_property
+    def places(self) -> list:
+        """The files, open: nearly all of a class look for a place again and again."""
+        return [file.open("rb") for file in self.files]
+
     def take(self, eager: bool = False) -> float:
         """Wait for a place, unless one is held; gives the seconds that were waited. eager: for who starts,
         for the sooner windows begin, the sooner they end."""
         began = time.monotonic()
         while not self._held:
-            for file in self.files:
-                place = file.open("rb")
-                try:
+            for place in self.places:
+                with contextlib.suppress(OSError):
                     fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    place.close()
-                    continue
-                self._hold(place)
-                break
+                    self._hold(place)
+                    break
             else:
                 time.sleep(0.03 if eager else 0.2)
         waited = time.monotonic() - began
@@ -87,7 +90,7 @@ class Turn:
             if self._over:
                 self._over.cancel()
             if self._held:
-                self._held.close()
+                fcntl.flock(self._held, fcntl.LOCK_UN)
             self._held = None
 
     def __enter__(self):
