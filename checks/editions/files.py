@@ -1,6 +1,7 @@
 """Which files the kit has, and which of them are for students."""
 
 import fnmatch
+import functools
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ def files_of(root: Path) -> list[str]:
     """The files of the kit, relative to root: those in git, else all that .gitignore does not name."""
     listed = [name for name in _git(root, "ls-files", "-z").split("\0") if name]
     names = [name for name in listed if (root / name).is_file()] or _walk(root, root, _ignored(root))
-    return sorted({name for name in names if not any(_matches(part, NEVER) for part in Path(name).parts)})
+    return sorted({name for name in names if not any(map(_is_never_copied, name.split("/")))})
 
 
 def left_out(root: Path) -> list[str]:
@@ -54,6 +55,12 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
+@functools.cache  # the same few hundred names are asked again and again
+def _is_never_copied(part: str) -> bool:
+    return _matches(part, NEVER)
+
+
+@functools.cache
 def is_for_students(name: str) -> bool:
     """Whether STUDENTS names the file."""
     return any(

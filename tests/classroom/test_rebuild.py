@@ -4,6 +4,7 @@ import json
 
 import pytest
 from made_labs import LAB, QUESTION, ROOT, cell, handed_in, notebook, read
+from nbval.plugin import comment_markers
 
 from checks.classroom import rebuild
 from checks.classroom.cells import tags
@@ -96,7 +97,7 @@ def test_odd_cells_are_noted_and_tolerated(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "comment", ["# NBVAL_SKIP", "  #NBVAL_IGNORE_OUTPUT  ", "## PYTEST_VALIDATE_IGNORE_OUTPUT"]
+    "comment", ["# NBVAL_SKIP", "  #NBVAL_IGNORE_OUTPUT  ", *(f"## {one}" for one in comment_markers)]
 )
 def test_a_comment_of_nbval_is_taken_out_of_a_students_source(comment):
     assert (
