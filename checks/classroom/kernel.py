@@ -65,7 +65,8 @@ class Kernel:
 
     def _spec(self) -> Path:
         """A kernel that Jupyter starts out here and that runs in the sandbox."""
-        start = f'cd labs && exec "{sys.executable}" -c "$1" --HistoryManager.enabled=False -f "$0"'
+        quiet = "--HistoryManager.enabled=False --InteractiveShell.xmode=Minimal"  # nobody reads either
+        start = f'cd labs && exec "{sys.executable}" -c "$1" {quiet} -f "$0"'
         environ = self.sandbox.environment({"IPYTHONDIR": "/tmp/ipython"})
         argv = ["env", "-i", *(f"{name}={value}" for name, value in environ.items())]
         argv += self.sandbox.command(["sh", "-c", start, "{connection_file}", LAUNCHER])
