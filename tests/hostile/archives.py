@@ -66,11 +66,12 @@ for name in ("shadow", "root", "loop"):
 
 @hostile(DEAD, says="a bomb")
 def zip_bomb(place):
-    """a gigabyte of zeros"""
+    """more zeros than anybody may hand in, in next to no bytes"""
     place.server()
     file = place.zip()
-    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as packed, packed.open("top/zeros", "w") as opened:
-        for _ in range(256):
+    more = zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED, compresslevel=1)
+    with more as packed, packed.open("top/zeros", "w") as opened:
+        for _ in range(128):
             opened.write(bytes(1 << 20))
 
 
