@@ -96,7 +96,7 @@ class Class:
             environment = os.environ | {"GRADER_TOKEN": "stolen", "TMPDIR": str(self.temporary)}
             running.append(
                 subprocess.Popen(
-                    [*command, "--limit", "12/2"],
+                    [*command, "--limit", "8/2"],
                     cwd=ROOT,
                     env=environment,
                     stdout=subprocess.PIPE,
