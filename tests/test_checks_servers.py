@@ -23,7 +23,7 @@ from checks.kit import core, grading
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "aB3-the-key-of-the-tests-Zy9"
-LIMIT = "12/5"
+LIMIT = "8/5"
 FORKS = Forks("pytest", "rich.console", "rich.table", "numpy", "http.server")
 
 
