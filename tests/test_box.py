@@ -212,6 +212,7 @@ def test_it_is_a_debian_12_with_a_healthy_systemd(box):
         lambda: box.ssh("systemctl is-system-running", expect=None) != "starting", "systemd is done booting"
     )
     assert box.ssh("systemctl is-system-running; systemctl --failed --no-legend") == "running"
+    assert box.ssh("ls /usr/lib/systemd/system-generators") == "", "they would look for disks that it has not"
     assert box.ssh(". /etc/os-release && echo $VERSION_ID; cat /proc/1/comm; date +%Z; echo $LANG") == (
         "12\nsystemd\nUTC\nC.UTF-8"
     )
