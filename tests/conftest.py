@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,9 @@ def measure(config, on: bool) -> None:
     of tests/wire.py are measured: it slows all else down."""
     if (plugin := config.pluginmanager.get_plugin("_cov")) and plugin.cov_controller:
         (plugin.cov_controller.resume if on else plugin.cov_controller.pause)()
+        # pytest-cov has begun twice in a worker, first as if it had workers itself, and would never end that
+        while not on and (other := sys.modules["coverage"].Coverage.current()):
+            other.stop()
     told = [name for name in os.environ if name.startswith(("COVERAGE_", "COV_"))]
     wire.COVERAGE.update({name: os.environ.pop(name) for name in told})
 

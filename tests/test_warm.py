@@ -125,3 +125,7 @@ def test_the_workers_of_these_tests_are_forked_as_well(request):
     if not hasattr(request.config, "workerinput"):
         pytest.skip("there are none")
     assert warm.__file__.encode() in Path(f"/proc/{os.getppid()}/cmdline").read_bytes().split(b"\0")
+
+
+def test_what_is_not_to_be_measured_is_not():
+    assert sys.gettrace() is None, "measuring takes as long as some tests"

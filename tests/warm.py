@@ -159,6 +159,7 @@ def collect(tests: list[str]) -> None:
     from both ends.
     """
     both = not any(Path(__file__).parent.glob("__pycache__/test_wire.*-pytest-*.pyc"))
+    import_all(["pytest_cov.engine"])  # what --cov would import in each of them
     other = os.fork() if both and not sys.dont_write_bytecode else None
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
         pytest.main(
