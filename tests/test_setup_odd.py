@@ -1,5 +1,6 @@
 """setup-server.sh on a user's own odd machine: what it makes of the kit, and what is said of it."""
 
+import functools
 import os
 import re
 import shutil
@@ -8,8 +9,12 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 import zipfile
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from jupyterlab_server import settings_utils
@@ -35,12 +40,13 @@ def clone(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def box(clone):
-    """The clone, whose .env, packages and list of packages are put back after the test."""
-    stamp = clone / ".venv/.installed-requirements.txt"
-    kept = {path: path.read_bytes() for path in (clone / ".env", clone / "requirements.txt", stamp)}
+    """The clone, whose .env, packages and lists of packages are put back after the test."""
+    files = (".env", "requirements.txt", "requirements-dev.txt", ".venv/.installed-requirements.txt")
+    kept = {path: path.read_bytes() for path in (clone / name for name in files)}
     yield clone
     for path, content in kept.items():
         path.write_bytes(content)
+    (clone / ".venv/.installed-requirements-dev.txt").unlink(missing_ok=True)
     for path in (clone / ".venv").glob("lib/python3.*/site-packages/oddity*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
@@ -119,16 +125,17 @@ def test_another_python_is_refused_in_one_line(tmp_path):
     assert re.fullmatch(r"\nsetup-server.sh: .* Python 3\.11 to 3\.13, .* 3\.14\.0: install .*\n", ran.stderr)
 
 
-def wheel(folder: Path) -> None:
+def wheel(folder: Path, version: str = "1.0") -> None:
     """A package of its own, for pip to install."""
-    with zipfile.ZipFile(folder / "oddity-1.0-py3-none-any.whl", "w") as file:
+    about = f"Metadata-Version: 2.1\nName: oddity\nVersion: {version}\n"
+    with zipfile.ZipFile(folder / f"oddity-{version}-py3-none-any.whl", "w") as file:
         file.writestr("oddity.py", "")
-        file.writestr("oddity-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: oddity\nVersion: 1.0\n")
-        file.writestr("oddity-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
-        file.writestr("oddity-1.0.dist-info/RECORD", "")
+        file.writestr(f"oddity-{version}.dist-info/METADATA", about)
+        file.writestr(f"oddity-{version}.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        file.writestr(f"oddity-{version}.dist-info/RECORD", "")
 
 
-INSTALL = "KEPT=yes STEPS=5; install_python_packages serve"
+INSTALL = "KEPT=yes STEPS=5; install_python_packages"
 
 
 @pytest.mark.parametrize("place", ["environment", "configuration"])
@@ -141,7 +148,7 @@ def test_pip_installs_into_venv_whatever_the_machine_says_and_does_not_tell_of_i
     else:
         (tmp_path / "pip.conf").write_text("[global]\nuser = true\nrequire-virtualenv = true\n")
         odd |= {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf")}
-    ran = run_part(box, INSTALL, **LENT, **odd)
+    ran = run_part(box, f"{INSTALL} serve", **LENT, **odd)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "WARNING" not in ran.stdout + ran.stderr
     assert len(list((box / ".venv").glob("lib/python3.*/site-packages/oddity.py"))) == 1
@@ -149,22 +156,94 @@ def test_pip_installs_into_venv_whatever_the_machine_says_and_does_not_tell_of_i
 
 def test_when_pip_fails_its_errors_are_shown_and_not_where_it_looked_in_vain(box, tmp_path):
     (box / "requirements.txt").write_text("oddity==2.0\n")
-    ran = run_part(box, INSTALL, **LENT, PIP_NO_INDEX="1", PIP_FIND_LINKS=f"{tmp_path} /nowhere")
+    ran = run_part(box, f"{INSTALL} serve", **LENT, PIP_NO_INDEX="1", PIP_FIND_LINKS=f"{tmp_path} /nowhere")
     assert ran.returncode == 1
     assert "ERROR: No matching distribution found for oddity==2.0" in ran.stderr
     assert "/nowhere" not in ran.stderr
 
 
-@pytest.mark.parametrize("mode", ["serve", "labs"])
-def test_the_many_packages_of_the_labs_are_installed_by_a_newer_pip_which_comes_first(tmp_path, mode):
+class Mirror(SimpleHTTPRequestHandler):
+    """A proxy to indexes of packages, which are the folders of one, wherever they are asked for."""
+
+    def do_GET(self):
+        self.path = urlsplit(self.path).path
+        super().do_GET()
+
+    def log_message(self, *about):
+        pass
+
+
+@pytest.fixture
+def mirror(tmp_path):
+    """What pip is told where packages are reached by a proxy alone: in `a` there are oddity 1.0 and 2.0, in
+    `b` 0.9, in `c` 1.1; and a constraint allows no 2.0."""
+    for index, version in (("a", "1.0"), ("a", "2.0"), ("b", "0.9"), ("c", "1.1")):
+        (tmp_path / index / "oddity").mkdir(parents=True, exist_ok=True)
+        wheel(tmp_path / index / "oddity", version)
+    (tmp_path / "constraints.txt").write_text("oddity<2\n")
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Mirror, directory=tmp_path)) as proxy:
+        threading.Thread(target=proxy.serve_forever).start()
+        yield {
+            "index-url": "http://packages.test/a",
+            "extra-index-url": "http://packages.test/b http://packages.test/c",
+            "trusted-host": "packages.test",
+            "constraint": str(tmp_path / "constraints.txt"),
+            "proxy": f"http://127.0.0.1:{proxy.server_port}",
+        }
+        proxy.shutdown()
+
+
+def test_uv_installs_for_the_labs_what_pip_would_from_where_pip_is_told(box, mirror, tmp_path):
+    if find_spec("uv") is None:  # pip alone made the .venv that is lent
+        assert run_part(box, 'run_pip install --quiet "$UV"', **LENT).returncode == 0
+    (box / "requirements-dev.txt").write_text("oddity\n")
+    proxy = mirror.pop("proxy")
+    told = "".join(f"{name} = {value}\n" for name, value in mirror.items())
+    (tmp_path / "pip.conf").write_text(
+        f"[global]\nindex-url = http://no.test\n[install]\n{told}proxy = http://no.test"
+    )
+    odd = {"PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "PIP_PROXY": proxy}
+    odd |= {"UV_OFFLINE": "1", "UV_CACHE_DIR": str(tmp_path / "cache")}
+    ran = run_part(box, f"{INSTALL} labs", **LENT, **odd)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    (about,) = box.glob(".venv/lib/python3.*/site-packages/oddity-*")
+    assert about.name == "oddity-1.1.dist-info"
+    assert (about / "INSTALLER").read_text().strip() == "uv"
+    assert about.with_name("oddity.py").stat().st_nlink == 1, "who edits it edits uv's cache"
+
+
+def test_uv_is_not_asked_where_pip_is_told_what_uv_is_not(box):
+    assert run_part(box, "settings_for_uv", **LENT).returncode == 0
+    assert run_part(box, "settings_for_uv", **LENT, PIP_REQUIRE_HASHES="1").returncode != 0
+
+
+# settings_for_uv, run_pip and uv say that they were called, and fail where they are the trouble
+TOLD = 'settings_for_uv() { echo A=1; [ "$TROUBLE" != settings ]; }'
+PIP = 'run_pip() { echo "pip: $*"; [[ "$TROUBLE $*" != pip*uv==* ]]; }'
+PYTHON = '#!/bin/sh\necho "uv: $*"; [ "$TROUBLE" != uv ]\n'
+
+
+@pytest.mark.parametrize(
+    ("mode", "trouble", "asked"),
+    [
+        ("serve", "", ["pip: .* requirements.txt"]),
+        ("labs", "", ["pip: .* uv==.*", "uv: .* requirements-dev.txt"]),
+        ("labs", "settings", ["pip: .* requirements-dev.txt"]),
+        ("labs", "pip", ["pip: .* uv==.*", "pip: .* requirements-dev.txt"]),
+        ("labs", "uv", ["pip: .* uv==.*", "uv: .* requirements-dev.txt", "pip: .* requirements-dev.txt"]),
+    ],
+)
+def test_uv_installs_the_tools_for_the_labs_and_pip_where_uv_cannot(tmp_path, mode, trouble, asked):
     for name in ("requirements.txt", "requirements-dev.txt"):
         shutil.copy(ROOT / name, tmp_path)
-    (tmp_path / ".venv").mkdir()
-    said = f'run_pip() {{ echo "pip $*"; }}; KEPT=yes STEPS=5; install_python_packages {mode}'
-    called = [line for line in run_part(tmp_path, said).stdout.splitlines() if line.startswith("pip ")]
-    newer = re.findall(r"^pip==[0-9.]+", (ROOT / "requirements-dev.txt").read_text(), re.M)
-    lists = {"serve": ["requirements.txt"], "labs": [*newer, "-r requirements-dev.txt"]}[mode]
-    assert len(newer) == 1 and all(line.endswith(name) for line, name in zip(called, lists, strict=True))
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    ran = run_part(tmp_path, f"{TOLD}; {PIP}; {INSTALL} {mode}", TROUBLE=trouble)
+    assert ran.returncode == 0, ran.stderr
+    lines = [line for line in ran.stdout.splitlines() if re.match("(pip|uv): ", line)]
+    assert len(lines) == len(asked) and all(map(re.fullmatch, asked, lines)), lines
 
 
 # ---- Its .env -------------------------------------------------------------------------------------------
