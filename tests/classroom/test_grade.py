@@ -299,7 +299,9 @@ def until_finished(process, count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_what_was_finished_is_kept_and_never_graded_again(small_class, small_grades, tmp_path, number):
+def test_what_was_finished_is_kept_and_never_graded_again(
+    small_class, small_grades, tmp_path, capsys, number
+):
     handed_in, students = small_class
     out, line = tmp_path / "grades", [handed_in, "--jobs", 1, *QUICK]
     (scratch := tmp_path / "scratch").mkdir()
@@ -322,14 +324,9 @@ def test_what_was_finished_is_kept_and_never_graded_again(small_class, small_gra
         assert status == 130
         assert "2 of 4 are finished and kept; the same line goes on from there" in rest
         assert [row["status"] for row in rows(out).values()].count("not graded yet") == 2
-    again = subprocess.run(
-        [sys.executable, "-m", "checks.grade", *map(str, line), "--out", out],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert sorted([*finished, *graded_lines(again.stdout)]) == sorted(students)
+    assert grade.main([*map(str, line), "--out", str(out)]) == 0
+    again = capsys.readouterr().out
+    assert sorted([*finished, *graded_lines(again)]) == sorted(students)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert bench.same_grades(out, small_grades)
 
