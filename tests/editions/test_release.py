@@ -213,7 +213,8 @@ def proven(editions, tmp_path_factory, warm_python) -> tuple[list[str], Path]:
             shutil.copytree(worked, folder / "worked")
 
     shutil.copytree(editions, folder / "editions")
-    prepare(folder / "editions" / "student")
+    for edition in ("instructor", "student"):
+        prepare(folder / "editions" / edition)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JUPYTER_PATH", str(warm_python.kernels))
         patch.setattr(sys, "executable", str(warm_python.program))
