@@ -31,9 +31,13 @@ def browser(chrome):
     """It, as it was never anywhere: a tab of this test's own, nothing kept, and empty logs."""
     with chromium.own_tab(chrome):
         chrome.execute_cdp_cmd("Network.clearBrowserCache", {})
-        for log in ("browser", "performance"):
-            chrome.get_log(log)
+        forget_logs(chrome)
         yield chrome
+
+
+def forget_logs(browser) -> None:
+    for log in ("browser", "performance"):
+        browser.get_log(log)
 
 
 def wait_for(browser, selector: str, text: str = ""):
@@ -72,7 +76,9 @@ def assert_quiet_and_offline(browser, url: str):
     assert [failure for failure in failures if failure["requestId"] in ids] == []
 
 
-def test_swagger_ui_classifies_the_digit_of_the_example(debug_server, browser, tmp_path):
+def test_swagger_ui_shows_a_visitor_without_a_key_the_401_and_classifies_the_digit_of_the_example_with_one(
+    debug_server, browser, tmp_path
+):
     browser.get(debug_server.url + "/docs")
     assert "PixelWise" in wait_for(browser, ".info .title").text
     assert {block.text for block in browser.find_elements(By.CSS_SELECTOR, ".opblock-summary-path")} == {
@@ -80,36 +86,36 @@ def test_swagger_ui_classifies_the_digit_of_the_example(debug_server, browser, t
         "/results",
         "/health",
     }
+    try_out(browser, "classify")
+    example = wait_for(browser, "div[id$='-classify'] textarea.body-param__text").get_attribute("value")
+    assert json.loads(example) == wire.DIGIT
+    assert_quiet_and_offline(browser, debug_server.url)
+    assert "X-API-Key" in executed(browser, "classify", status="401", having="detail")
+    forget_logs(browser)  # the console tells of the 401
+
     press(browser, ".btn.authorize", "Authorize")
     wait_for(browser, ".auth-container input").send_keys(wire.KEY)
     press(browser, ".auth-container button.authorize", "Authorize")
     press(browser, ".auth-container button.btn-done", "Close")
-
+    try_out(browser, "health")
     for operation, shown in [("classify", '"prediction": "7"'), ("health", '"status": "ok"')]:
-        block = f"div[id$='-{operation}']"
-        press(browser, f"{block} .opblock-summary-control")
-        press(browser, f"{block} .try-out__btn", "Try it out")
-        if operation == "classify":
-            example = wait_for(browser, f"{block} textarea.body-param__text").get_attribute("value")
-            assert json.loads(example) == wire.DIGIT
-        press(browser, f"{block} button.execute", "Execute")
-        live = f"{block} .live-responses-table"
-        assert wait_for(browser, f"{live} tbody .response-col_status").text.startswith("200")
-        assert shown in wait_for(browser, f"{live} .highlight-code", shown).text
+        executed(browser, operation, status="200", having=shown)
         browser.save_screenshot(str(tmp_path / f"{operation}.png"))
     assert_quiet_and_offline(browser, debug_server.url)
     assert debug_server.log.count("POST /classify 200") == 1
 
 
-def test_swagger_ui_shows_the_401_of_a_visitor_without_a_key(debug_server, browser):
-    browser.get(debug_server.url + "/docs")
-    block = "div[id$='-classify']"
-    press(browser, f"{block} .opblock-summary-control")
-    press(browser, f"{block} .try-out__btn", "Try it out")
-    press(browser, f"{block} button.execute", "Execute")
-    live = f"{block} .live-responses-table"
-    assert wait_for(browser, f"{live} tbody .response-col_status").text.startswith("401")
-    assert "X-API-Key" in wait_for(browser, f"{live} .highlight-code", "detail").text
+def try_out(browser, operation: str) -> None:
+    press(browser, f"div[id$='-{operation}'] .opblock-summary-control")
+    press(browser, f"div[id$='-{operation}'] .try-out__btn", "Try it out")
+
+
+def executed(browser, operation: str, status: str, having: str) -> str:
+    """What is shown of the answer with this status that has these words."""
+    press(browser, f"div[id$='-{operation}'] button.execute", "Execute")
+    live = f"div[id$='-{operation}'] .live-responses-table"
+    assert wait_for(browser, f"{live} tbody .response-col_status", status).text.startswith(status)
+    return wait_for(browser, f"{live} .highlight-code", having).text
 
 
 def test_redoc_shows_the_three_routes(debug_server, browser, tmp_path):
