@@ -145,9 +145,9 @@ def test_a_server_beside_a_damaged_archive_is_taken_with_a_note(tmp_path):
 
 @pytest.mark.parametrize("kind", ["tar.gz", "tar.xz", "7z"])
 def test_a_bomb_is_refused_whatever_packed_it(tmp_path, kind):
-    assert "bomb" in refusal(tmp_path, made(tmp_path / f"a.{kind}", {"zeros": bytes(30 << 20)}))
+    assert "bomb" in refusal(tmp_path, made(tmp_path / f"a.{kind}", {"zeros": bytes(12 << 20)}))
     # also where nobody would have read it
-    packages = {".venv/zeros": bytes(30 << 20), "server.py": b"x"}
+    packages = {".venv/zeros": bytes(12 << 20), "server.py": b"x"}
     assert "bomb" in refusal(tmp_path, made(tmp_path / f"b.{kind}", packages))
 
 
