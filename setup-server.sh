@@ -468,7 +468,7 @@ start_service() {
   esac
   if install_unit "$ROOT/deploy/pixelwise.service"; then changed=yes; fi
   if [ "$1" = socket ]; then install_unit "$ROOT/deploy/pixelwise.socket" || true; fi
-  as_root systemctl daemon-reload
+  # this has systemd read its units again, too
   as_root systemctl --quiet enable pixelwise
   if [ "$1" = socket ] && ! systemctl --quiet is-active pixelwise.socket; then
     as_root systemctl stop pixelwise # it holds the port
