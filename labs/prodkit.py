@@ -34,6 +34,8 @@ BOX = REPO / "deploy" / "box" / "box"
 COURSE = "produser@192.168.56.11"
 OPTIONS = [f"-o{option}" for option in ("BatchMode=yes", "ConnectTimeout=5", "LogLevel=ERROR")]
 OPTIONS.append("-oStrictHostKeyChecking=accept-new")  # a new machine is trusted, one that has changed is not
+# one login serves the cells that follow each other: another one takes longer than most of them
+OPTIONS += ["-oControlMaster=auto", "-oControlPersist=30", "-oServerAliveInterval=5"]
 
 MASKS = (  # what systemd and the service print about this moment, this process, this client
     (r"(?m)^\w{3} [ \d]\d \d\d:\d\d:\d\d \S+ (\S+?)\[\d+\]:", r"<time> prod \1[<pid>]:"),
@@ -81,6 +83,7 @@ class Prod:
         self.box = (host.partition(":")[2] or "prod") if re.match(r"box(:|$)", host) else ""
         self.destination = COURSE if self.box else host if "@" in host else f"produser@{host}"
         self.url = f"http://{self.destination.rpartition('@')[2]}:8000"
+        self.login = f"-oControlPath={labkit.folder_of_this_kernel()}/login"
         self.way = [] if not self.box else [str(BOX), "--name", self.box, "shell", "--"]
         self.way += ["env", f"PROD={self.destination}"] if self.box else []  # box has a PROD of its own
         Prod.current = labkit.Server.current = self
@@ -119,7 +122,7 @@ class Prod:
 
     def ssh(self, lines: str) -> list[str]:
         """The command that runs shell lines there."""
-        return [*self.way, "ssh", *OPTIONS, self.destination, f"bash -c {shlex.quote(lines)}"]
+        return [*self.way, "ssh", *OPTIONS, self.login, self.destination, f"bash -c {shlex.quote(lines)}"]
 
     def ask(self, lines: str) -> tuple[int, str]:
         """Run shell lines there; the exit status, 255 where it is out of reach, and all that was printed."""

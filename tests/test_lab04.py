@@ -84,9 +84,10 @@ def passes_twice(machine: Machine) -> dict:
     """What came of two runs: from outside, as in JupyterLab; then on the dev side, where ssh is enough."""
     runs = [machine.nbval()]
     before = machine.state()
+    logins = machine.box("ssh", "--", "journalctl -q -t sshd -t sshd-session -g ^Accepted | wc -l")
     inside = [str(BOX), "--name", machine.name, "shell", "--", "env", f"PROD_HOST={COURSE}"]
     runs.append(machine.nbval(way=inside))
-    return {"runs": runs, "before": before, "after": machine.state()}
+    return {"runs": runs, "before": before, "after": machine.state(), "logins": int(logins)}
 
 
 def notices(machine: Machine, folder: Path, claims: list[tuple]) -> tuple[list[str], str]:
@@ -166,6 +167,11 @@ def test_the_lab_leaves_prod_as_it_found_it(outcome):
     assert told["before"] == told["after"]
     assert told["after"].startswith("active\nenabled\n") and told["after"].endswith("\n1\n")
     assert "socket" not in told["after"] and "service.d" not in told["after"]
+
+
+def test_cells_that_follow_each_other_share_a_login(outcome):
+    """Each of the 32 cells that ask prod would have its own; the checks, git and ssh in a cell do."""
+    assert outcome["twice"].result()["logins"] < 32
 
 
 @pytest.mark.parametrize("number", range(len(FALSE)), ids=[claims[-1][-1] for claims in FALSE])
