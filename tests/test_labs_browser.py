@@ -92,22 +92,120 @@ def lab(tmp_path_factory, prod, warm_python):
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    driver = chromium.start(tmp_path_factory.mktemp("profile"), "1366,768")  # a laptop
-    yield driver
-    driver.quit()
+def repo(lab, tmp_path_factory):
+    """The copy that JupyterLab shows."""
+    return next(tmp_path_factory.getbasetemp().glob("jupyter*/repo"))
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory, lab, repo):
+    """JupyterLab on a laptop, opened on the progress page: once for all tests, as that takes long."""
+    write_progress(repo)
+    driver = chromium.start(tmp_path_factory.mktemp("profile"), "1366,768")
+    try:
+        driver.get(f"{lab}/tree/PROGRESS.md?reset")  # where --LabApp.default_url leads
+        patience_with(driver).until(lambda _: count(driver, ".jp-MarkdownViewer table"))
+        yield driver
+    finally:
+        driver.quit()
+
+
+@pytest.fixture
+def patience(browser):
+    return patience_with(browser)
+
+
+def patience_with(browser) -> WebDriverWait:
+    return WebDriverWait(browser, 120, ignored_exceptions=[WebDriverException])
 
 
 def count(browser, selector: str) -> int:
     return len(browser.find_elements(By.CSS_SELECTOR, selector))
 
 
-def open_and_run_all(browser, lab: str, name: str) -> None:
+# ---- The progress page ----------------------------------------------------------------------------------
+
+
+def write_progress(repo: Path, done: str = "") -> None:
+    command = ["-c", done] if done else ["record.py"]
+    own_record = {**os.environ, "PIXELWISE_PROGRESS": str(repo / ".progress.json")}
+    subprocess.run([sys.executable, *command], cwd=repo / "labs", env=own_record, check=True)
+
+
+def shown_files(browser) -> list[str]:
+    found = browser.find_elements(By.CSS_SELECTOR, ".jp-DirListing-item .jp-DirListing-itemText")
+    return [item.text for item in found]
+
+
+TAB = "//*[contains(@class,'lm-TabBar-tabLabel')][text()='{}']".format
+
+
+def test_it_opens_on_the_progress_page_among_the_labs_alone(browser, patience):
+    patience.until(lambda _: len(shown_files(browser)) > 6)
+    assert sorted(shown_files(browser)) == sorted([*LABS, "PROGRESS.md", "README.md"])
+    assert count(browser, ".jp-MarkdownViewer progress") == len(LABS)
+
+
+def test_the_progress_page_fits_into_half_a_window_beside_the_files(browser, patience):
+    browser.set_window_size(683, 768)
+    try:
+        browser.find_element(By.XPATH, TAB("PROGRESS.md")).click()
+        patience.until(lambda _: browser.execute_script("return innerWidth") <= 683)
+        page = "const page = document.querySelector('.jp-MarkdownViewer .jp-RenderedMarkdown');"
+        patience.until(lambda _: 0 < browser.execute_script(f"{page} return page.clientWidth") < 683)
+        assert browser.execute_script(f"{page} return page.scrollWidth - page.clientWidth") <= 0
+    finally:
+        browser.set_window_size(1366, 768)
+
+
+def test_whoever_comes_back_to_the_progress_page_sees_what_was_done_meanwhile(browser, repo, patience):
+    patience.until(lambda _: browser.find_elements(By.XPATH, "//*[text()='README.md']"))
+    item = "//li[contains(@class,'jp-DirListing-item')][.//span[text()='README.md']]"
+
+    def another_page(_) -> bool:  # again and again: on a busy machine the list of files is still on its way
+        ActionChains(browser).double_click(browser.find_element(By.XPATH, item)).perform()
+        time.sleep(0.5)
+        return bool(browser.find_elements(By.XPATH, TAB("README.md")))
+
+    patience.until(another_page, "README.md does not open")
+
+    def comes_back_to(words: str):
+        def news(_) -> bool:
+            for title in ("README.md", "PROGRESS.md"):
+                browser.find_element(By.XPATH, TAB(title)).click()
+                time.sleep(0.5)
+            return words in "".join(browser.execute_script(SHOWN))
+
+        patience.until(news, "the progress page shows no news")
+
+    write_progress(repo, "from record import remember; remember(['00.survivors'], {'m1.health answers': 2})")
+    comes_back_to("1 of 6")
+    (repo / ".progress.json").unlink()
+    write_progress(repo)
+    comes_back_to("Begin here: 00")
+
+
+SHOWN = "return [...document.querySelectorAll('.jp-MarkdownViewer')].map(each => each.textContent)"
+
+
+def test_a_link_of_the_progress_page_opens_its_lab(browser, patience):
+    browser.find_element(By.XPATH, TAB("PROGRESS.md")).click()
+    link = f"//*[contains(@class,'jp-MarkdownViewer')]//a[contains(.,'{LABS[-1][:2]}')]"
+
+    def follow(_) -> bool:  # again, where the page was just written anew, as it came to the front
+        browser.find_element(By.XPATH, link).click()
+        return True
+
+    patience.until(follow)
+    patience.until(lambda _: count(browser, ".jp-Notebook .jp-CodeCell"))
+
+
+# ---- The labs -------------------------------------------------------------------------------------------
+
+
+def open_and_run_all(browser, name: str) -> None:
     """In JupyterLab: double-click the notebook in the list of files, then Run, Run All Cells."""
     patience = WebDriverWait(browser, 120)
-    if not browser.current_url.startswith(lab):  # loaded once for all notebooks, which takes long
-        browser.get(f"{lab}?reset")
-        patience.until(lambda _: count(browser, ".jp-Launcher"))
     browser.execute_script(CLOSE)
     item = f"//li[contains(@class,'jp-DirListing-item')][.//span[text()='{name}']]"
     patience.until(lambda _: browser.find_elements(By.XPATH, item))  # it looks for new files now and then
@@ -148,11 +246,11 @@ def errors(browser) -> list[str]:
 
 
 @pytest.mark.parametrize("name", LABS)
-def test_run_all_shows_no_error_and_renders_pictures_and_results(lab, browser, prod, name):
+def test_run_all_shows_no_error_and_renders_pictures_and_results(browser, prod, name):
     if name.startswith("04"):
         status, log = prod[1]()
         assert status == 0, log
-    open_and_run_all(browser, lab, name)
+    open_and_run_all(browser, name)
     assert errors(browser) == []
     outputs = f"[...document.querySelectorAll('{IN_FRONT} .jp-OutputArea-output')]"
     shown = browser.execute_script(f"return {outputs}.map(each => each.textContent);")
@@ -170,22 +268,22 @@ def words(output: dict) -> str:
     return "".join(output.get("text") or output.get("data", {}).get("text/plain", ""))
 
 
-def test_a_cell_that_fails_is_seen(lab, browser, tmp_path_factory):
-    labs = next(tmp_path_factory.getbasetemp().glob("jupyter*/repo/labs"))
+def test_a_cell_that_fails_is_seen(browser, repo):
+    labs = repo / "labs"
     source = json.loads((labs / LABS[-1]).read_text())
     cells = [{"cell_type": "code", "id": "fails", "metadata": {}, "outputs": [], "execution_count": None,
               "source": "1 / 0"}]  # fmt: skip
     (labs / "fails.ipynb").write_text(json.dumps(source | {"cells": cells}))
-    open_and_run_all(browser, lab, "fails.ipynb")
+    open_and_run_all(browser, "fails.ipynb")
     assert "ZeroDivisionError" in errors(browser)[0]
 
 
 # ---- What a hand does -----------------------------------------------------------------------------------
 
 
-def run_cells(browser, lab: str, tmp_path_factory, name: str, *sources: str) -> None:
+def run_cells(browser, repo: Path, name: str, *sources: str) -> None:
     """Open and run a new notebook that has these cells alone."""
-    labs = next(tmp_path_factory.getbasetemp().glob("jupyter*/repo/labs"))
+    labs = repo / "labs"
     source = json.loads((labs / LABS[0]).read_text())
     cells = [
         {"cell_type": "code", "id": f"cell-{number}", "metadata": {}, "outputs": [], "source": source,
@@ -193,7 +291,7 @@ def run_cells(browser, lab: str, tmp_path_factory, name: str, *sources: str) -> 
         for number, source in enumerate(sources)
     ]  # fmt: skip
     (labs / name).write_text(json.dumps(source | {"cells": cells}))
-    open_and_run_all(browser, lab, name)
+    open_and_run_all(browser, name)
 
 
 DRAWING = f"{IN_FRONT} .pixelwise-draw"
@@ -208,11 +306,10 @@ def ink_of(browser) -> int:
     """)
 
 
-def test_a_digit_drawn_with_the_mouse_is_seen_in_its_pixels_and_classified(lab, browser, tmp_path_factory):
+def test_a_digit_drawn_with_the_mouse_is_seen_in_its_pixels_and_classified(browser, repo):
     run_cells(
         browser,
-        lab,
-        tmp_path_factory,
+        repo,
         "drawn.ipynb",
         "import numpy as np\nfrom drawing import draw\nfrom labkit import ROOT, Server\nserver = Server()",
         'drawn = draw(server, np.load(ROOT / "models/samples.npz")["images"][30])\ndrawn',
@@ -235,115 +332,19 @@ def test_a_digit_drawn_with_the_mouse_is_seen_in_its_pixels_and_classified(lab, 
     patience.until(lambda _: ink_of(browser) == sample)
 
 
-def test_a_prediction_is_chosen_with_a_click_and_answered_in_the_next_cell(lab, browser, tmp_path_factory):
+def test_a_prediction_is_chosen_with_a_click_and_answered_in_the_next_cell(browser, repo):
     asked = "from predictions import answered, predict\npredict('02.which-gate', '401', '422', '429')"
-    run_cells(browser, lab, tmp_path_factory, "chosen.ipynb", asked, "answered('02.which-gate')")
+    run_cells(browser, repo, "chosen.ipynb", asked, "answered('02.which-gate')")
     patience = WebDriverWait(browser, 60)
     buttons = f"{IN_FRONT} .widget-toggle-button"
     patience.until(lambda _: count(browser, buttons) == 3)
     assert "You made no prediction" in browser.find_element(By.CSS_SELECTOR, IN_FRONT).text
     [button] = [one for one in browser.find_elements(By.CSS_SELECTOR, buttons) if one.text == "422"]
     button.click()
-    record = next(tmp_path_factory.getbasetemp().glob("jupyter*/repo")) / ".progress.json"
+    record = repo / ".progress.json"
     patience.until(lambda _: record.exists() and '"422"' in record.read_text())
     cell = browser.find_elements(By.CSS_SELECTOR, f"{IN_FRONT} .jp-CodeCell .cm-content")[1]
     cell.click()
     ActionChains(browser).key_down(Keys.CONTROL).send_keys(Keys.ENTER).key_up(Keys.CONTROL).perform()
     said = 'You said "422", but it is "401"'
     patience.until(lambda _: said in browser.find_element(By.CSS_SELECTOR, IN_FRONT).text)
-
-
-# ---- The progress page ----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def repo(lab, tmp_path_factory):
-    """The copy that JupyterLab shows, without the notebooks that a test made."""
-    repo = next(tmp_path_factory.getbasetemp().glob("jupyter*/repo"))
-    for made_by_a_test in ("fails", "drawn", "chosen"):
-        (repo / f"labs/{made_by_a_test}.ipynb").unlink(missing_ok=True)
-    return repo
-
-
-@pytest.fixture(scope="module")
-def progress_page(lab, browser, repo):
-    """It is in front in a JupyterLab that opened on it: loaded once for all of these tests."""
-    write_progress(repo)
-    browser.get(f"{lab}/tree/PROGRESS.md?reset")  # where --LabApp.default_url leads
-    patience = WebDriverWait(browser, 120, ignored_exceptions=[WebDriverException])
-    patience.until(lambda _: count(browser, ".jp-MarkdownViewer table"))
-    return patience
-
-
-def write_progress(repo: Path, done: str = "") -> None:
-    command = ["-c", done] if done else ["record.py"]
-    own_record = {**os.environ, "PIXELWISE_PROGRESS": str(repo / ".progress.json")}
-    subprocess.run([sys.executable, *command], cwd=repo / "labs", env=own_record, check=True)
-
-
-def shown_files(browser) -> list[str]:
-    found = browser.find_elements(By.CSS_SELECTOR, ".jp-DirListing-item .jp-DirListing-itemText")
-    return [item.text for item in found]
-
-
-TAB = "//*[contains(@class,'lm-TabBar-tabLabel')][text()='{}']".format
-
-
-def test_it_opens_on_the_progress_page_among_the_labs_alone(browser, progress_page):
-    progress_page.until(lambda _: len(shown_files(browser)) > 6)
-    assert sorted(shown_files(browser)) == sorted([*LABS, "PROGRESS.md", "README.md"])
-    assert count(browser, ".jp-MarkdownViewer progress") == len(LABS)
-
-
-def test_the_progress_page_fits_into_half_a_window_beside_the_files(browser, progress_page):
-    browser.set_window_size(683, 768)
-    try:
-        browser.find_element(By.XPATH, TAB("PROGRESS.md")).click()
-        progress_page.until(lambda _: browser.execute_script("return innerWidth") <= 683)
-        page = "const page = document.querySelector('.jp-MarkdownViewer .jp-RenderedMarkdown');"
-        progress_page.until(lambda _: 0 < browser.execute_script(f"{page} return page.clientWidth") < 683)
-        assert browser.execute_script(f"{page} return page.scrollWidth - page.clientWidth") <= 0
-    finally:
-        browser.set_window_size(1366, 768)
-
-
-def test_whoever_comes_back_to_the_progress_page_sees_what_was_done_meanwhile(browser, repo, progress_page):
-    progress_page.until(lambda _: browser.find_elements(By.XPATH, "//*[text()='README.md']"))
-    item = "//li[contains(@class,'jp-DirListing-item')][.//span[text()='README.md']]"
-
-    def another_page(_) -> bool:  # again and again: on a busy machine the list of files is still on its way
-        ActionChains(browser).double_click(browser.find_element(By.XPATH, item)).perform()
-        time.sleep(0.5)
-        return bool(browser.find_elements(By.XPATH, TAB("README.md")))
-
-    progress_page.until(another_page, "README.md does not open")
-
-    def comes_back_to(words: str):
-        def news(_) -> bool:
-            for title in ("README.md", "PROGRESS.md"):
-                browser.find_element(By.XPATH, TAB(title)).click()
-                time.sleep(0.5)
-            return words in "".join(browser.execute_script(SHOWN))
-
-        progress_page.until(news, "the progress page shows no news")
-
-    (repo / ".progress.json").unlink(missing_ok=True)  # of the labs that ran before
-    write_progress(repo)
-    comes_back_to("Begin here: 00")
-    write_progress(repo, "from record import remember; remember(['00.survivors'], {'m1.health answers': 2})")
-    comes_back_to("1 of 6")
-
-
-SHOWN = "return [...document.querySelectorAll('.jp-MarkdownViewer')].map(each => each.textContent)"
-
-
-def test_a_link_of_the_progress_page_opens_its_lab(browser, progress_page):
-    browser.find_element(By.XPATH, TAB("PROGRESS.md")).click()
-    link = f"//*[contains(@class,'jp-MarkdownViewer')]//a[contains(.,'{LABS[-1][:2]}')]"
-
-    def follow(_) -> bool:  # again, where the page was just written anew, as it came to the front
-        browser.find_element(By.XPATH, link).click()
-        return True
-
-    progress_page.until(follow)
-    progress_page.until(lambda _: count(browser, ".jp-Notebook .jp-CodeCell"))
