@@ -621,7 +621,7 @@ main() {
       elif [ $# -gt 1 ]; then
         "$PYTHON" -m pytest "${@:2}"
       else
-        say "running them all, on $(nproc) cores (some eleven minutes on two, and more the first time)"
+        say "running them all, on $(nproc) cores (some ten minutes on two, and more the first time)"
         side_by_side $((4 * $(nproc))) -m 'not alone' --cov --cov-report=
         say "and, with little beside them, those that measure a server by the clock"
         side_by_side $((2 * $(nproc))) -m alone

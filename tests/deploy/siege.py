@@ -1,6 +1,6 @@
 """A server under attack, watched from beside: what it promises at each moment of an attack.
 
-    with Siege(start_server, folder, "slow readers") as siege:
+    with Siege(start_server, "slow readers") as siege:
         ...                  # attack siege.address, from 127.0.0.2 on
         siege.hold(3)        # seconds for which the attack goes on
         siege.end()          # SIGTERM in the middle of it
@@ -15,6 +15,7 @@ import socket
 import statistics
 import threading
 import time
+import uuid
 from contextlib import ExitStack, suppress
 from itertools import cycle, islice
 from pathlib import Path
@@ -28,7 +29,7 @@ ATTACKERS = [f"127.0.0.{number}" for number in range(2, 10)]  # one address may 
 
 
 class Siege:
-    def __init__(self, start_server, folder, name: str, server=wire.SERVER, **settings):
+    def __init__(self, start_server, name: str, server=wire.SERVER, **settings):
         self.name, self.stack = name, ExitStack()
         self.over, self.ended = threading.Event(), threading.Event()  # the watch, and the attack
         self.attackers: list[threading.Thread] = []
@@ -37,9 +38,10 @@ class Siege:
         self.beats: list[tuple[float, float]] = []  # when, and how long the server had waited by then
         self.slept = 0.0  # seconds for which a busy machine let this process wait, at most
         self.unix = self.stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
-        self.unix.bind(f"\0siege-{folder.name}-{id(self)}")
+        name = f"siege-{uuid.uuid4()}"
+        self.unix.bind(f"\0{name}")
         self.unix.settimeout(0.2)
-        told = {"NOTIFY_SOCKET": f"@siege-{folder.name}-{id(self)}", "WATCHDOG_USEC": "10000000"}
+        told = {"NOTIFY_SOCKET": f"@{name}", "WATCHDOG_USEC": "10000000"}
         self.server = start_server(server, **told | settings)
         self.address = self.server.address
 

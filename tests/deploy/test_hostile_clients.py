@@ -21,12 +21,12 @@ ENDLESS = wire.request_bytes(
 
 
 @pytest.fixture(params=["at once", "in threads"])
-def besiege(request, start_server, tmp_path):
+def besiege(request, start_server):
     """A factory of sieges: of the model that ships, and of one that is answered by worker threads."""
     server = wire.SERVER
     if request.param == "in threads":
         server = request.getfixturevalue("odd_model") / "server.py"
-    return lambda name: Siege(start_server, tmp_path, f"{name}, {request.param}", server)
+    return lambda name: Siege(start_server, f"{name}, {request.param}", server)
 
 
 def test_clients_that_pipeline_and_hardly_read(besiege):

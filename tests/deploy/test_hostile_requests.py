@@ -173,9 +173,9 @@ WORK = {  # bodies of nearly 64 KiB
 
 
 @pytest.mark.alone
-def test_bodies_that_are_much_work_hold_up_nobody(start_server, tmp_path):
+def test_bodies_that_are_much_work_hold_up_nobody(start_server):
     statuses = Counter()
-    with Siege(start_server, tmp_path, "much work") as siege:
+    with Siege(start_server, "much work") as siege:
 
         def ask(source):
             with wire.Connection(siege.address, source=source) as connection:

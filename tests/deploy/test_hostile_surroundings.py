@@ -159,7 +159,7 @@ class Stepped(Siege):
         script = folder / "server.py"
         script.write_text(STEPPING.format(server=str(wire.SERVER)))
         settings = {"STEP": str(step), "RATE_LIMIT": "1/minute", "PYTHONPATH": str(wire.ROOT)}
-        super().__init__(start_server, folder, f"the clock steps by {step} s", script, **settings)
+        super().__init__(start_server, f"the clock steps by {step} s", script, **settings)
         self.ends: dict[str, float] = {}  # seconds after which the server ended a connection
 
     def begin(self) -> None:
