@@ -20,9 +20,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SLOW = (  # files that boot machines, open browsers, run notebooks or grade; the longest first
     *("test_checks_table", "test_hostile_surroundings", "test_hostile_clients"),  # the longest of those alone
-    *("test_drills", "test_lab04", "test_labs_browser", "test_release", "test_debian13", "test_labs"),
-    *("test_box", "test_box_m4", "test_labs_student", "test_grade", "test_debian13_prod", "test_pythons"),
-    *("test_checks_servers", "test_process", "test_labs_claims", "test_setup", "test_setup_odd"),
+    *("test_drills", "test_lab04", "test_labs_browser", "test_release", "test_grade"),
+    "test_checks_servers",  # mostly waits, so it begins beside those
+    *("test_debian13", "test_labs", "test_box", "test_box_m4", "test_labs_student", "test_debian13_prod"),
+    *("test_pythons", "test_process", "test_labs_claims", "test_setup", "test_setup_odd"),
     *("test_honest", "test_hostile", "test_notebooks", "test_read", "test_likeness", "test_under_way"),
     *("test_lms", "test_handed_in", "test_checks_m4", "test_checks_m5", "test_checks_odd", "test_classifier"),
     *("test_autograder", "test_classroom"),
@@ -32,6 +33,7 @@ SLOW = (  # files that boot machines, open browsers, run notebooks or grade; the
 )
 # of the others those that take longest: who starts one of them last keeps all waiting
 LONGER = ("test_made_term", "test_server", "test_labs_labkit", "test_labs_pieces", "test_wire", "test_rooms")
+LONGER += ("test_warm", "test_labs_practice", "test_sandbox", "test_marks")
 # where the code that the report counts runs in the tests' own process; measuring doubles a test's time
 MEASURED = ("deploy", "test_server", "test_classifier")
 # where servers do what no other does: what all others reach, these have reached
