@@ -554,7 +554,7 @@ lab_options() {
   done
 }
 
-# side_by_side WORKERS WORDS…: most tests wait (for a window of the limit, for a machine to boot), so there are four
+# side_by_side WORKERS WORDS…: most tests wait (for a window of the limit, for a machine to boot), so there are five
 # workers a core, and two a core for those that measure a server by the clock
 side_by_side() { "$PYTHON" -m pytest --numprocesses "$1" --dist loadscope --no-loadscope-reorder "${@:2}"; }
 
@@ -622,7 +622,7 @@ main() {
         "$PYTHON" -m pytest "${@:2}"
       else
         say "running them all, on $(nproc) cores (some ten minutes on two, and more the first time)"
-        side_by_side $((4 * $(nproc))) -m 'not alone' --cov --cov-report=
+        side_by_side $((5 * $(nproc))) -m 'not alone' --cov --cov-report=
         say "and, with little beside them, those that measure a server by the clock"
         side_by_side $((2 * $(nproc))) -m alone
         "$PYTHON" -m coverage report --include="$ROOT/server.py,$ROOT/deploy/*" --fail-under=95
