@@ -88,7 +88,11 @@ def lab(tmp_path_factory, prod, warm_python):
         yield found[0]
     finally:
         process.terminate()
-        process.wait(300)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:  # it waits for a kernel for ever, now and then
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture(scope="module")
