@@ -528,6 +528,19 @@ def test_up_restarts_a_machine_whose_sshd_is_dead(box):
     assert box.ssh("cat ~/note") == "kept"
 
 
+def test_up_waits_for_a_machine_that_is_booting(box):
+    folder = "/etc/systemd/system/ssh.service.d"
+    box.ssh(
+        f"sudo mkdir {folder}; printf '[Service]\\nExecStartPre=sleep 7\\n' | sudo tee {folder}/slow.conf"
+    )
+    leader = box.leader()
+    box.ssh("sudo reboot", expect=None)
+    await_end(leader)
+    said = box.run("up").stdout
+    assert "is booting still" in said and "is running already" in said, said
+    box.ssh(f"sudo rm -r {folder}")
+
+
 def test_a_machine_that_cannot_boot_is_said_to_be_so(other_box):
     other_box.run("up")
     other_box.run("down")

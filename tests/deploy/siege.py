@@ -36,6 +36,7 @@ class Siege:
         self.answers: list[float] = []  # seconds that each answer took
         self.faults: list[str] = []
         self.beats: list[tuple[float, float]] = []  # when, and how long the server had waited by then
+        self.waits: dict[Path, int] = {}  # nanoseconds of each of its threads
         self.slept = 0.0  # seconds for which a busy machine let this process wait, at most
         self.unix = self.stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
         name = f"siege-{uuid.uuid4()}"
@@ -98,8 +99,10 @@ class Siege:
 
     def waited(self) -> float:
         """For how many seconds its threads could have run so far, and the machine ran others."""
-        tasks = Path(f"/proc/{self.server.pid}/task").glob("*/schedstat")
-        return sum(int(task.read_text().split()[1]) for task in tasks) / 1e9
+        for task in Path(f"/proc/{self.server.pid}/task").glob("*/schedstat"):
+            with suppress(OSError):  # of a thread that ended, what it had waited until then counts
+                self.waits[task] = int(task.read_text().split()[1])
+        return sum(list(self.waits.values())) / 1e9
 
     def hold(self, seconds: float, also=lambda: False) -> None:
         """Let the attack go on for so long, and until 20 answers were seen; `also` is done now and then."""
