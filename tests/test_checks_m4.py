@@ -162,6 +162,7 @@ MACHINE_FAULTS = {
     "it comes back sick after a kill": ({"health_after_kill": 503}, "the service is back after kill 9"),
     "another server answers after a stop": ({"impostor": True}, "a stop stays a stop"),
     "it rises after a stop": ({"returns.stop": True}, "a stop stays a stop"),
+    "it rises when it is asked after a stop": ({"woken": True}, "a stop stays a stop"),
     "it stays down after a reboot": ({"returns.boot": False}, "the service is back after a reboot"),
 }
 

@@ -47,6 +47,7 @@ CORRECT = {
     "journal": ["Started pixelwise.service."],
     "logs": ["/health", "/no-such-page", "/classify"],  # what it logs about arrives in the journal
     "obeys": True,  # whether systemctl stop and reboot work
+    "woken": False,  # whether a request, after 10 s without an answer, starts it
     "impostor": False,  # whether another server answers while the service is down
     "logs_key": False,
     "commands": [],  # all that was asked
@@ -89,6 +90,10 @@ class Machine:
     def http(self, path: str, key: str | None) -> int:
         """The status of an answer; 0 where none comes."""
         with self as it:
+            if it["woken"] and not it["pid"]:
+                it["now"] += 10
+                self._run()
+                return 0
             if not (it["pid"] or it["impostor"]) or it["address"].startswith("127."):
                 return 0
             status = it["health"] if path == "/health" else 404
