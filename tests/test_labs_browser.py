@@ -7,9 +7,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import chromium
@@ -74,7 +76,7 @@ def lab(tmp_path_factory, prod, warm_python):
     words += ["--KernelManager.transport=ipc"]  # a port may be taken while a kernel starts
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", *words, folder / "repo/labs"],
+            [sys.executable, "-X", "faulthandler", "-m", "jupyterlab", *words, folder / "repo/labs"],
             env={**os.environ, **{key: str(value) for key, value in own.items()}},
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -90,9 +92,10 @@ def lab(tmp_path_factory, prod, warm_python):
         process.terminate()
         try:
             process.wait(60)
-        except subprocess.TimeoutExpired:  # it waits for a kernel for ever, now and then
-            process.kill()
+        except subprocess.TimeoutExpired:  # as it did once, and nobody knows what for
+            process.send_signal(signal.SIGABRT)
             process.wait()
+            warnings.warn(f"JupyterLab did not end: {(folder / 'log').read_text()[-9000:]}", stacklevel=1)
 
 
 @pytest.fixture(scope="module")
