@@ -6,6 +6,7 @@ They need root and the packages that `box` names; without them they fail.
 import json
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -28,8 +29,9 @@ TITLES = titles()
 def drills(root: Path, *words: str, **environ) -> tuple[dict[str, dict], str]:
     """Run the drills of this copy of the repo; their rows by title, and all that was printed."""
     assert os.geteuid() == 0, "the drills boot a machine: run them as root"
-    figures = root / f"figures-{os.getpid()}.json"
-    try:
+    # not in the repo, where another test takes it for a file of the kit, and copies it
+    with tempfile.TemporaryDirectory() as folder:
+        figures = Path(folder, "figures.json")
         command = [root / "deploy/box/drills", "--json", figures, *words]
         options = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "timeout": 900}
         done = subprocess.run(command, env=os.environ | environ, **options)
@@ -38,8 +40,6 @@ def drills(root: Path, *words: str, **environ) -> tuple[dict[str, dict], str]:
         rows = {row["drill"]: row for row in json.loads(figures.read_text())}
         assert done.returncode == (0 if all(row["ok"] for row in rows.values()) else 1), said
         return rows, said
-    finally:
-        figures.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")
