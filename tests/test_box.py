@@ -530,14 +530,16 @@ def test_up_restarts_a_machine_whose_sshd_is_dead(box):
 
 def test_up_waits_for_a_machine_that_is_booting(box):
     folder = "/etc/systemd/system/ssh.service.d"
-    box.ssh(
-        f"sudo mkdir {folder}; printf '[Service]\\nExecStartPre=sleep 7\\n' | sudo tee {folder}/slow.conf"
-    )
+    slow = "[Service]\nExecStartPre=sh -c 'until [ -e /run/awake ]; do sleep 0.1; done'\n"
+    box.run("ssh", "--", f"sudo mkdir {folder}; sudo tee {folder}/slow.conf", input=slow)
     leader = box.leader()
     box.ssh("sudo reboot", expect=None)
     await_end(leader)
-    said = box.run("up").stdout
-    assert "is booting still" in said and "is running already" in said, said
+    with subprocess.Popen([BOX, "--name", box.name, "up"], stdout=subprocess.PIPE, text=True) as up:
+        assert any("is booting still" in line for line in up.stdout), "it says so"
+        wake = ["nsenter", "--target", str(box.leader()), "--mount", "--", "touch", "/run/awake"]
+        subprocess.run(wake, check=True)
+        assert "is running already" in up.stdout.read()
     box.ssh(f"sudo rm -r {folder}")
 
 
