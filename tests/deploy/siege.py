@@ -15,7 +15,6 @@ import socket
 import statistics
 import threading
 import time
-import uuid
 from contextlib import ExitStack, suppress
 from itertools import cycle, islice
 from pathlib import Path
@@ -39,10 +38,9 @@ class Siege:
         self.waits: dict[Path, int] = {}  # nanoseconds of each of its threads
         self.slept = 0.0  # seconds for which a busy machine let this process wait, at most
         self.unix = self.stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
-        name = f"siege-{uuid.uuid4()}"
-        self.unix.bind(f"\0{name}")
+        self.unix.bind("")  # to a name that nobody else has
         self.unix.settimeout(0.2)
-        told = {"NOTIFY_SOCKET": f"@{name}", "WATCHDOG_USEC": "10000000"}
+        told = {"NOTIFY_SOCKET": f"@{self.unix.getsockname()[1:].decode()}", "WATCHDOG_USEC": "10000000"}
         self.server = start_server(server, **told | settings)
         self.address = self.server.address
 
@@ -102,7 +100,7 @@ class Siege:
         for task in Path(f"/proc/{self.server.pid}/task").glob("*/schedstat"):
             with suppress(OSError):  # of a thread that ended, what it had waited until then counts
                 self.waits[task] = int(task.read_text().split()[1])
-        return sum(list(self.waits.values())) / 1e9
+        return sum(list(self.waits.values())) / 1e9  # a list: two threads ask
 
     def hold(self, seconds: float, also=lambda: False) -> None:
         """Let the attack go on for so long, and until 20 answers were seen; `also` is done now and then."""
