@@ -48,12 +48,18 @@ def prod(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory, prod, warm_python):
-    """The address of a JupyterLab on a copy of the repo, as `bash setup-server.sh labs` starts it."""
-    folder = tmp_path_factory.mktemp("jupyter")
-    copy_to(folder / "repo")
-    for path in (folder / "repo/labs").glob("*.ipynb"):
+def repo(tmp_path_factory):
+    """The copy that JupyterLab shows."""
+    repo = copy_to(tmp_path_factory.mktemp("jupyter") / "repo")
+    for path in (repo / "labs").glob("*.ipynb"):
         path.write_text(json.dumps(never_run(json.loads(path.read_text()))))  # all comes from this run
+    return repo
+
+
+@pytest.fixture(scope="module")
+def lab(repo, prod, warm_python):
+    """The address of a JupyterLab on a copy of the repo, as `bash setup-server.sh labs` starts it."""
+    folder = repo.parent
     (folder / "app").mkdir()
     share = Path(sys.prefix) / "share/jupyter/lab"
     for part in ("static", "schemas", "themes"):
@@ -62,7 +68,7 @@ def lab(tmp_path_factory, prod, warm_python):
     ours = folder / "venv/share/jupyter"
     shutil.copytree(ours / "lab/settings", folder / "app/settings")
     (folder / "app/settings/overrides.json").write_text(json.dumps(EVERY_CELL))
-    own = {"PIXELWISE_PROGRESS": folder / "repo/.progress.json"}
+    own = {"PIXELWISE_PROGRESS": repo / ".progress.json"}
     own |= {"PROD_HOST": prod[0], "JUPYTERLAB_DIR": folder / "app", "JUPYTER_CONFIG_DIR": folder / "config"}
     own |= {"JUPYTER_PATH": warm_python.kernels}
     own |= {
@@ -76,7 +82,7 @@ def lab(tmp_path_factory, prod, warm_python):
     words += ["--KernelManager.transport=ipc"]  # a port may be taken while a kernel starts
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-m", "jupyterlab", *words, folder / "repo/labs"],
+            [sys.executable, "-X", "faulthandler", "-m", "jupyterlab", *words, repo / "labs"],
             env={**os.environ, **{key: str(value) for key, value in own.items()}},
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -96,12 +102,6 @@ def lab(tmp_path_factory, prod, warm_python):
             process.send_signal(signal.SIGABRT)
             process.wait()
             warnings.warn(f"JupyterLab did not end: {(folder / 'log').read_text()[-9000:]}", stacklevel=1)
-
-
-@pytest.fixture(scope="module")
-def repo(lab, tmp_path_factory):
-    """The copy that JupyterLab shows."""
-    return next(tmp_path_factory.getbasetemp().glob("jupyter*/repo"))
 
 
 @pytest.fixture(scope="module")
