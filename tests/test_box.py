@@ -529,9 +529,9 @@ def test_up_restarts_a_machine_whose_sshd_is_dead(box):
 
 
 def test_up_waits_for_a_machine_that_is_booting(box):
-    folder = "/etc/systemd/system/ssh.service.d"
+    file = "/etc/systemd/system/ssh.service.d/slow.conf"
     slow = "[Service]\nExecStartPre=sh -c 'until [ -e /run/awake ]; do sleep 0.1; done'\n"
-    box.run("ssh", "--", f"sudo mkdir {folder}; sudo tee {folder}/slow.conf", input=slow)
+    box.run("ssh", "--", f"sudo tee {file}", input=slow)
     leader = box.leader()
     box.ssh("sudo reboot", expect=None)
     await_end(leader)
@@ -540,7 +540,7 @@ def test_up_waits_for_a_machine_that_is_booting(box):
         wake = ["nsenter", "--target", str(box.leader()), "--mount", "--", "touch", "/run/awake"]
         subprocess.run(wake, check=True)
         assert "is running already" in up.stdout.read()
-    box.ssh(f"sudo rm -r {folder}")
+    box.ssh(f"sudo rm {file}")
 
 
 def test_a_machine_that_cannot_boot_is_said_to_be_so(other_box):
